@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+
+static void *
+or_abort(void *p)
+{
+    if (!p) {
+        fputs("vmkeep: out of memory\n", stderr);
+        abort();
+    }
+    return p;
+}
+
+void *
+xmalloc(size_t len)
+{
+    return or_abort(malloc(len ? len : 1));
+}
+
+void *
+xcalloc(size_t n, size_t len)
+{
+    return or_abort(calloc(n ? n : 1, len ? len : 1));
+}
+
+void *
+xrealloc(void *p, size_t len)
+{
+    return or_abort(realloc(p, len ? len : 1));
+}
+
+char *
+xstrdup(const char *s)
+{
+    return or_abort(strdup(s));
+}
+
+char *
+xstrndup(const char *s, size_t max)
+{
+    return or_abort(strndup(s, max));
+}
+
+void *
+xmemdup(const void *p, size_t len)
+{
+    return memcpy(xmalloc(len), p, len);
+}
+
+char *
+xasprintf(const char *fmt, ...)
+{
+    char *s = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    int n = vasprintf(&s, fmt, ap);
+    va_end(ap);
+    return or_abort(n < 0 ? NULL : s);
+}
+
+int
+mem_try(size_t len, const char *what, void **out, struct err *e)
+{
+    void *p = calloc(1, len ? len : 1);
+
+    if (!p)
+        return err_set(e, ERR_LIMIT, "no memory for %s (%zu bytes)", what, len);
+    *out = p;
+    return 0;
+}
+
+void
+freep(void *pp)
+{
+    free(*(void **)pp);
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * repo: an encrypted, deduplicated, content-addressed repository in a store.
+ *
+ * Formats:   docs/format/.
+ * Ownership: a repo borrows its store, which must outlive it.
+ * Threads:   a repo may be used by many threads at once.
+ * Trust:     the store is hostile: nothing it returns is used before it has
+ *            been authenticated, and every size is checked against a limit.
+ */
+#ifndef REPO_REPO_H
+#define REPO_REPO_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct buf;
+struct cancel;
+struct err;
+struct manifest;
+struct repo;
+struct store;
+
+enum { REPO_ID_LEN = 32 }; /* hexadecimal digits */
+
+/*
+ * Make a repository in the empty store `st`, opened by `password` from then
+ * on.  ERR_EXISTS if there is one, or if the place is not empty.
+ */
+int repo_init(struct store *st, const char *password, struct err *e);
+
+/* ERR_NOREPO, ERR_KEY (wrong password), ERR_UNSUP (made by a newer vmkeep). */
+int repo_open(struct store *st, const char *password, struct repo **out,
+              struct err *e);
+void repo_close(struct repo *r); /* NULL is allowed */
+void repo_closep(struct repo **r);
+
+/* 32 hexadecimal digits that never change; borrowed. */
+const char *repo_id(const struct repo *r);
+
+/* ---- backups --------------------------------------------------------- */
+
+struct backup_writer;
+
+struct backup_stats {
+    uint64_t read_bytes;   /* submitted as data */
+    uint64_t new_bytes;    /* of these, not in the repository before */
+    uint64_t stored_bytes; /* what the new ones take in the store */
+};
+
+struct backup_options {
+    uint64_t memory_bytes; /* limit on slots in flight; 0: 128 MiB */
+    unsigned threads;      /* 0: one a core */
+    int level;             /* zstd level 1..9; 0: 1 */
+};
+
+/* Start a backup.  `cancel` is borrowed until it is committed or abandoned. */
+int backup_begin(struct repo *r, const struct backup_options *o,
+                 struct cancel *cancel, struct backup_writer **out,
+                 struct err *e);
+void backup_get_stats(struct backup_writer *b, struct backup_stats *out);
+
+/*
+ * Make everything durable, then publish `m` (whose id, format fields and stats
+ * are filled in) as the backup.  All volumes must have ended.  *b is freed and
+ * NULL afterwards, also on failure, and then nothing has been published.
+ */
+int backup_commit(struct backup_writer **b, struct manifest *m, struct err *e);
+/* Give up; what was uploaded is unreferenced and harmless.  For CLEANUP. */
+void backup_abandonp(struct backup_writer **b);
+
+/* Each backup's manifest, oldest first.  `m` is borrowed. */
+typedef int backup_list_fn(void *cookie, const struct manifest *m,
+                           struct err *e);
+int backup_list(struct repo *r, backup_list_fn *fn, void *cookie,
+                struct err *e);
+
+/*
+ * The one backup that `name` means: an id, a prefix of it that is unique,
+ * "latest", "MACHINE@latest", "MACHINE@TIME" (the newest not after that UTC
+ * time).  MACHINE is a name or UUID.  ERR_NOENT; ERR_USAGE if ambiguous.
+ */
+int backup_find(struct repo *r, const char *name, struct manifest **out,
+                struct err *e);
+
+#endif

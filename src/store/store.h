@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store: immutable, named objects in a dumb place (a folder, SFTP, S3).
+ *
+ * Names:     components of [a-z0-9._-] joined by '/', none starting with '.',
+ *            at most STORE_NAME_MAX bytes; anything else is a bug of ours.
+ * Objects:   written once, whole or not at all, durable when store_put
+ *            returns, visible to store_list soon after; never changed.
+ * Times:     of the storage's own clock.  Ours is not trusted.
+ * Ownership: the caller's buffers are borrowed for the call only.
+ * Threads:   every call may be made from many threads at once.
+ * Errors:    ERR_NOENT, ERR_EXISTS, ERR_CORRUPT (an object shorter than asked
+ *            for) where said; everything else, a full disk included, is
+ *            ERR_STORE with the object, the cause and, if known, the remedy.
+ */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct buf;
+struct err;
+struct store;
+
+enum { STORE_NAME_MAX = 240 };
+
+struct store_stat {
+    uint64_t size_bytes;
+    int64_t mtime_ns; /* by the storage's clock, since 1970 UTC */
+};
+
+/*
+ * Open the place that `address` names: a path, or "file:PATH".  It must exist
+ * already (ERR_NOENT).  ERR_USAGE if the address has a form we do not know.
+ */
+int store_open(const char *address, struct store **out, struct err *e);
+
+/* The same, making the place if it does not exist (`init` alone does that). */
+int store_create(const char *address, struct store **out, struct err *e);
+
+void store_close(struct store *st); /* NULL is allowed */
+void store_closep(struct store **st);
+
+/* As given by the user, without credentials; borrowed. */
+const char *store_address(const struct store *st);
+
+/* Write a new object.  ERR_EXISTS if there is one of that name. */
+int store_put(struct store *st, const char *name, const void *p, size_t len,
+              struct err *e);
+
+/* Exactly `len` bytes from `offset` on.  ERR_NOENT; ERR_CORRUPT if short. */
+int store_get(struct store *st, const char *name, uint64_t offset, void *out,
+              size_t len, struct err *e);
+
+/* Append the whole object to `out`; ERR_LIMIT past out->max_bytes. */
+int store_get_all(struct store *st, const char *name, struct buf *out,
+                  struct err *e);
+
+/* 1 and *out if it exists, 0 if not, -1. */
+int store_stat(struct store *st, const char *name, struct store_stat *out,
+               struct err *e);
+
+/* Called for each object; -1 (with e set) ends the listing with that error. */
+typedef int store_list_fn(void *cookie, const char *name,
+                          const struct store_stat *stat, struct err *e);
+
+/*
+ * Every object whose name starts with `prefix` ("" or "refs/": whole
+ * components), in no order.  Any failure to list is an error, never a shorter
+ * list.  Objects that come or go meanwhile may or may not be seen.
+ */
+int store_list(struct store *st, const char *prefix, store_list_fn *fn,
+               void *cookie, struct err *e);
+
+/* Done once it returns 0.  ERR_NOENT if there is none; ERR_DENIED if the
+ * storage keeps us from removing (append-only). */
+int store_remove(struct store *st, const char *name, struct err *e);
+
+#endif
