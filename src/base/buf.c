@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/buf.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,15 +34,18 @@ buf_reset(struct buf *b)
 static bool
 make_room(struct buf *b, size_t n)
 {
-    if (n > b->max_bytes - b->len) {
+    if (n > b->max_bytes - b->len || b->len + n == SIZE_MAX) {
         b->overflow = true;
         return false;
     }
     size_t need = b->len + n + 1;
     if (need > b->room) {
-        size_t room = b->room * 2 > need ? b->room * 2 : need;
-        b->p = xrealloc(b->p, room < 64 ? 64 : room);
-        b->room = room < 64 ? 64 : room;
+        /* Doubling, but not past what the maximum can ever need. */
+        size_t room = b->room > b->max_bytes / 2 ? b->max_bytes : b->room * 2;
+        if (room < need)
+            room = need < 64 ? 64 : need;
+        b->p = xrealloc(b->p, room);
+        b->room = room;
     }
     return true;
 }
@@ -83,7 +87,7 @@ buf_u8(struct buf *b, uint8_t v)
 #define BUF_INT(order, bits)                                \
     void buf_##order##bits(struct buf *b, uint##bits##_t v) \
     {                                                       \
-        uint8_t *at = buf_extend(b, bits / 8);              \
+        uint8_t *at = buf_extend(b, (bits) / 8);            \
                                                             \
         if (at)                                             \
             put_##order##bits(at, v);                       \
@@ -122,6 +126,9 @@ buf_printf(struct buf *b, const char *fmt, ...)
 void
 buf_consume(struct buf *b, size_t n)
 {
+    assert(n <= b->len);
+    if (n == 0)
+        return;
     memmove(b->p, b->p + n, b->len - n);
     b->len -= n;
 }
@@ -131,6 +138,7 @@ buf_text(struct buf *b)
 {
     if (!b->p)
         (void)make_room(b, 0);
+    assert(b->p); /* nothing always fits */
     b->p[b->len] = '\0';
     return (const char *)b->p;
 }

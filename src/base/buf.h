@@ -44,7 +44,7 @@ void buf_printf(struct buf *b, const char *fmt, ...)
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap)
     __attribute__((format(printf, 2, 0)));
 
-/* The first n bytes are done with. */
+/* The first n (<= len) bytes are done with; moves the rest to the front. */
 void buf_consume(struct buf *b, size_t n);
 
 /* The bytes as text with a NUL behind them that `len` does not count. */

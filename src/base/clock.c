@@ -2,9 +2,9 @@
 #include "base/clock.h"
 
 #include <limits.h>
-#include <stdio.h>
-#include <string.h>
 #include <time.h>
+
+#include "base/bytes.h"
 
 #define NS_PER_S 1000000000LL
 
@@ -29,7 +29,11 @@ clock_wall_ns(void)
 struct deadline
 deadline_in_ms(uint64_t ms)
 {
-    return (struct deadline){clock_mono_ns() + ms * 1000000};
+    uint64_t now = clock_mono_ns();
+
+    if (ms >= (UINT64_MAX - now) / 1000000)
+        return deadline_never();
+    return (struct deadline){now + ms * 1000000};
 }
 
 struct deadline
@@ -53,7 +57,7 @@ deadline_poll_ms(struct deadline d)
         return -1;
     if (now >= d.at_ns)
         return 0;
-    uint64_t ms = (d.at_ns - now + 999999) / 1000000;
+    uint64_t ms = div_up(d.at_ns - now, 1000000);
     return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
@@ -86,20 +90,68 @@ clock_format_local(int64_t wall_ns, char *out)
         out[0] = '\0';
 }
 
+/* Reads `n` digits and moves past them; -1 if there are fewer. */
+static int
+take_digits(const char **at, int n)
+{
+    int v = 0;
+
+    for (; n > 0; n--, (*at)++) {
+        if (**at < '0' || **at > '9')
+            return -1;
+        v = v * 10 + (**at - '0');
+    }
+    return v;
+}
+
+/* The same behind the character `before`. */
+static int
+take_part(const char **at, char before)
+{
+    if (**at != before)
+        return -1;
+    (*at)++;
+    return take_digits(at, 2);
+}
+
+static bool
+take_time(const char **at, struct tm *tm)
+{
+    tm->tm_hour = take_part(at, 'T');
+    if (tm->tm_hour < 0)
+        return false;
+    tm->tm_min = take_part(at, ':');
+    if (tm->tm_min < 0)
+        return false;
+    if (**at == ':')
+        tm->tm_sec = take_part(at, ':');
+    if (**at == 'Z')
+        (*at)++;
+    return tm->tm_sec >= 0;
+}
+
 bool
 clock_parse_utc(const char *text, int64_t *out_wall_ns)
 {
-    static const char *const forms[] = {"%Y-%m-%dT%H:%M:%SZ",
-                                        "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M",
-                                        "%Y-%m-%d"};
+    struct tm tm = {0};
+    int year = take_digits(&text, 4);
+    int month = year < 0 ? -1 : take_part(&text, '-');
+    tm.tm_mday = month < 0 ? -1 : take_part(&text, '-');
 
-    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-        struct tm tm = {0};
-        const char *end = strptime(text, forms[i], &tm);
-        if (end && *end == '\0') {
-            *out_wall_ns = (int64_t)timegm(&tm) * NS_PER_S;
-            return true;
-        }
-    }
-    return false;
+    if (tm.tm_mday < 0 || (*text && !take_time(&text, &tm)) || *text)
+        return false;
+    tm.tm_year = year - 1900;
+    tm.tm_mon = month - 1;
+
+    /* timegm makes 3 March of 31 February: only what it leaves alone is a
+     * date. */
+    struct tm same = tm;
+    int64_t ns = 0;
+    if (__builtin_mul_overflow((int64_t)timegm(&same), NS_PER_S, &ns) ||
+        same.tm_mon != tm.tm_mon || same.tm_mday != tm.tm_mday ||
+        same.tm_hour != tm.tm_hour || same.tm_min != tm.tm_min ||
+        same.tm_sec != tm.tm_sec)
+        return false;
+    *out_wall_ns = ns;
+    return true;
 }

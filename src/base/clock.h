@@ -22,6 +22,7 @@ struct deadline {
     uint64_t at_ns; /* UINT64_MAX: never */
 };
 
+/* One too far away to be said is never. */
 struct deadline deadline_in_ms(uint64_t ms);
 struct deadline deadline_never(void);
 bool deadline_passed(struct deadline d);
@@ -30,7 +31,8 @@ int deadline_poll_ms(struct deadline d);
 
 /* "2026-11-22T10:00:00Z" and back; out has CLOCK_TEXT_LEN bytes. */
 void clock_format_utc(int64_t wall_ns, char *out);
-/* Also takes less: "2026-11-22T10:00", "2026-11-22".  False if it is none. */
+/* Also takes less: "2026-11-22T10:00", "2026-11-22".  False, and *out
+ * untouched, if it is no date or none that nanoseconds can say (1677-2262). */
 bool clock_parse_utc(const char *text, int64_t *out_wall_ns);
 /* In the local time zone, for people: "2026-11-22 11:00:00". */
 void clock_format_local(int64_t wall_ns, char *out);

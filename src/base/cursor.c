@@ -9,7 +9,8 @@
 struct cursor
 cursor_of(const void *p, size_t len)
 {
-    return (struct cursor){.p = p, .len = len};
+    /* Never NULL, so that NULL from cursor_bytes has one meaning. */
+    return (struct cursor){.p = p ? p : (const void *)"", .len = len};
 }
 
 const uint8_t *
@@ -29,6 +30,8 @@ cursor_copy(struct cursor *c, void *out, size_t n)
 {
     const uint8_t *at = cursor_bytes(c, n);
 
+    if (n == 0)
+        return;
     if (at)
         memcpy(out, at, n);
     else
@@ -46,7 +49,7 @@ cursor_u8(struct cursor *c)
 #define CURSOR_INT(order, bits)                           \
     uint##bits##_t cursor_##order##bits(struct cursor *c) \
     {                                                     \
-        const uint8_t *at = cursor_bytes(c, bits / 8);    \
+        const uint8_t *at = cursor_bytes(c, (bits) / 8);  \
                                                           \
         return at ? get_##order##bits(at) : 0;            \
     }

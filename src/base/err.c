@@ -44,44 +44,25 @@ code_of_errno(int no, enum err_code otherwise)
     }
 }
 
-static void __attribute__((format(printf, 3, 0)))
-append(struct err *e, const char *separator, const char *fmt, va_list ap)
-{
-    size_t n = strlen(e->msg);
-    size_t room = sizeof(e->msg) - n;
-
-    if (room <= strlen(separator) + 1)
-        return;
-    n += (size_t)snprintf(e->msg + n, room, "%s", separator);
-    (void)vsnprintf(e->msg + n, sizeof(e->msg) - n, fmt, ap);
-}
-
-static void __attribute__((format(printf, 2, 3)))
-append_cause(struct err *e, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    append(e, ": ", fmt, ap);
-    va_end(ap);
-}
-
 int
 err_set_errno(struct err *e, enum err_code code, const char *fmt, ...)
 {
     int no = errno;
+    const char *known = strerrordesc_np(no);
+    char cause[80];
     va_list ap;
 
     assert(e->code == ERR_OK && code != ERR_OK);
     e->code = code_of_errno(no, code);
-    va_start(ap, fmt);
-    (void)vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
-    va_end(ap);
-    const char *cause = strerrordesc_np(no);
-    if (cause)
-        append_cause(e, "%s", cause);
+    if (known)
+        (void)snprintf(cause, sizeof(cause), ": %s", known);
     else
-        append_cause(e, "error number %d", no);
+        (void)snprintf(cause, sizeof(cause), ": error number %d", no);
+    /* A long path must not push the cause out. */
+    va_start(ap, fmt);
+    (void)vsnprintf(e->msg, sizeof(e->msg) - strlen(cause), fmt, ap);
+    va_end(ap);
+    memcpy(e->msg + strlen(e->msg), cause, strlen(cause) + 1);
     return -1;
 }
 
@@ -110,9 +91,14 @@ err_hint(struct err *e, const char *fmt, ...)
 {
     va_list ap;
 
+    size_t n = strlen(e->msg);
+
     assert(e->code != ERR_OK);
+    if (n + 3 > sizeof(e->msg))
+        return -1;
+    memcpy(e->msg + n, "; ", 2);
     va_start(ap, fmt);
-    append(e, "; ", fmt, ap);
+    (void)vsnprintf(e->msg + n + 2, sizeof(e->msg) - n - 2, fmt, ap);
     va_end(ap);
     return -1;
 }

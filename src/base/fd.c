@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/fd.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -33,6 +34,8 @@ fd_write(int fd, const void *p, size_t n, const char *what, struct err *e)
             continue;
         if (w == -1)
             return err_set_errno(e, ERR_IO, "cannot write %s", what);
+        if (w == 0) /* some devices at their end: for ever, if retried */
+            return err_set(e, ERR_NOSPACE, "cannot write %s: it is full", what);
         at += w;
         n -= (size_t)w;
     }
@@ -51,6 +54,8 @@ fd_pwrite(int fd, const void *p, size_t n, uint64_t offset, const char *what,
             continue;
         if (w == -1)
             return err_set_errno(e, ERR_IO, "cannot write %s", what);
+        if (w == 0)
+            return err_set(e, ERR_NOSPACE, "cannot write %s: it is full", what);
         at += w;
         n -= (size_t)w;
         offset += (uint64_t)w;
@@ -114,17 +119,23 @@ fd_send_with_fd(int sock, const void *p, size_t n, int pass, struct err *e)
     };
     struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 
+    assert(n > 0); /* without a byte to ride on the descriptor would be lost */
     memcpy(&iov.iov_base, &p, sizeof(p)); /* sendmsg does not write there */
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
     c->cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(c), &pass, sizeof(pass));
 
-    ssize_t w = -1;
-    do
-        w = sendmsg(sock, &msg, MSG_NOSIGNAL);
-    while (w == -1 && errno == EINTR);
-    if (w == -1)
-        return err_set_errno(e, ERR_IO, "cannot pass a descriptor");
-    return fd_write(sock, (const uint8_t *)p + w, n - (size_t)w, "socket", e);
+    while (iov.iov_len > 0) {
+        ssize_t w = sendmsg(sock, &msg, MSG_NOSIGNAL);
+        if (w == -1 && errno == EINTR)
+            continue;
+        if (w == -1)
+            return err_set_errno(e, ERR_IO, "cannot pass a descriptor");
+        iov.iov_base = (uint8_t *)iov.iov_base + w;
+        iov.iov_len -= (size_t)w;
+        msg.msg_control = NULL; /* once is enough */
+        msg.msg_controllen = 0;
+    }
+    return 0;
 }

@@ -16,7 +16,8 @@ struct err;
 void fd_closep(int *fd);
 void fd_close(int *fd); /* the same, by name; sets *fd to -1 */
 
-/* All n bytes or ERR_IO; EINTR is retried.  `what` names the file. */
+/* All n bytes or ERR_IO; EINTR is retried.  `what` names the file.  For
+ * blocking descriptors, in programs that ignore SIGPIPE. */
 int fd_write(int fd, const void *p, size_t n, const char *what, struct err *e);
 int fd_pwrite(int fd, const void *p, size_t n, uint64_t offset,
               const char *what, struct err *e);
@@ -30,7 +31,8 @@ ssize_t fd_read_some(int fd, void *p, size_t n);
 /* A connected pair of close-on-exec stream sockets. */
 int fd_socketpair(int out[2], struct err *e);
 
-/* Send n bytes and with them the descriptor `pass`, by SCM_RIGHTS. */
+/* Send n (> 0) bytes and with the first the descriptor `pass`, by SCM_RIGHTS;
+ * a peer that is gone is ERR_IO, never a SIGPIPE. */
 int fd_send_with_fd(int sock, const void *p, size_t n, int pass, struct err *e);
 
 #endif

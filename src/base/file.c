@@ -41,13 +41,17 @@ file_read(const char *path, struct buf *out, struct err *e)
 static char *
 parent_of(const char *path)
 {
-    const char *slash = strrchr(path, '/');
+    size_t n = strlen(path);
 
-    if (!slash)
+    while (n > 1 && path[n - 1] == '/') /* the last component, "b/" */
+        n--;
+    while (n > 0 && path[n - 1] != '/')
+        n--;
+    if (n == 0)
         return xstrdup(".");
-    if (slash == path)
-        return xstrdup("/");
-    return xstrndup(path, (size_t)(slash - path));
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    return xstrndup(path, n);
 }
 
 static int
@@ -85,23 +89,34 @@ file_publish(const char *path, const void *p, size_t len, struct err *e)
     return dir_fsync(dir, e);
 }
 
-int
-dir_make(const char *path, struct err *e)
+static int
+make_one(const char *path, struct err *e)
 {
+    CLEANUP(freep) char *parent = parent_of(path);
     struct stat st;
 
     if (mkdir(path, 0700) == 0)
-        return 0;
-    if (errno == ENOENT) {
-        CLEANUP(freep) char *parent = parent_of(path);
-        if (dir_make(parent, e) == -1)
-            return -1;
-        if (mkdir(path, 0700) == 0)
-            return 0;
-    }
+        return dir_fsync(parent, e);
     if (errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
         return 0;
     return err_set_errno(e, ERR_IO, "cannot make the folder %s", path);
+}
+
+int
+dir_make(const char *path, struct err *e)
+{
+    CLEANUP(freep) char *part = xstrdup(path);
+    size_t n = 0;
+
+    do { /* "/a", "/a/b", ... */
+        n += strspn(path + n, "/");
+        n += strcspn(path + n, "/");
+        part[n] = '\0';
+        if (make_one(part, e) == -1)
+            return -1;
+        part[n] = path[n];
+    } while (path[n]);
+    return 0;
 }
 
 int
@@ -111,7 +126,8 @@ dir_fsync(const char *path, struct err *e)
 
     if (fd == -1)
         return err_set_errno(e, ERR_IO, "cannot open the folder %s", path);
-    if (fsync(fd) == -1)
+    /* EINVAL: a file system whose folders have no fsync, such as CIFS. */
+    if (fsync(fd) == -1 && errno != EINVAL)
         return err_set_errno(e, ERR_IO, "cannot make the folder %s durable",
                              path);
     return 0;
@@ -157,9 +173,23 @@ path_join(const char *a, const char *b)
 {
     size_t n = strlen(a);
 
-    if (b[0] == '/')
+    if (b[0] == '/' || n == 0)
         return xstrdup(b);
-    return xasprintf("%s%s%s", a, n && a[n - 1] == '/' ? "" : "/", b);
+    return xasprintf("%s%s%s", a, a[n - 1] == '/' ? "" : "/", b);
+}
+
+/* For file systems without O_TMPFILE, such as NFS and older overlayfs. */
+static int
+create_and_unlink(const char *dir)
+{
+    CLEANUP(freep)
+    char *path =
+        xasprintf("%s/vmkeep.%016llx.tmp", dir, (unsigned long long)rand_u64());
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    if (fd != -1)
+        (void)unlink(path);
+    return fd;
 }
 
 int
@@ -168,6 +198,8 @@ file_nameless(const char *dir, uint64_t size, int *out_fd, struct err *e)
     CLEANUP(fd_closep)
     int fd = open(dir, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
 
+    if (fd == -1 && (errno == EOPNOTSUPP || errno == EISDIR))
+        fd = create_and_unlink(dir);
     if (fd == -1)
         return err_set_errno(e, ERR_IO, "cannot create a nameless file in %s",
                              dir);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/log.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 
 static atomic_int max_level = LOG_WARNING;
 
@@ -22,13 +24,21 @@ log_get_level(void)
 static void __attribute__((format(printf, 3, 0)))
 emit(enum log_level level, const char *word, const char *fmt, va_list ap)
 {
+    char line[LOG_LINE_MAX];
+    int no = errno;
+
     if ((int)level > max_level)
         return;
-    flockfile(stderr);
-    (void)fprintf(stderr, "vmkeep: %s", word);
-    (void)vfprintf(stderr, fmt, ap);
-    (void)fputc('\n', stderr);
-    funlockfile(stderr);
+    size_t head = (size_t)snprintf(line, sizeof(line), "vmkeep: %s", word);
+    (void)vsnprintf(line + head, sizeof(line) - head, fmt, ap);
+
+    size_t n = strlen(line);
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
+            line[i] = '?';
+    line[n++] = '\n'; /* over the NUL: it is no text from here on */
+    (void)fwrite(line, 1, n, stderr);
+    errno = no;
 }
 
 #define LOG_AT(name, level, word)         \

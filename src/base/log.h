@@ -4,10 +4,15 @@
  *
  * Only service/ and cli/ log above debug, once, where an error is handled;
  * all other rooms return errors.  Never a secret, never a guest's bytes
- * unquoted.
+ * unquoted (base/text.h).  A line is written by one write(2), so that lines of
+ * several threads and processes do not mix; it is cut at LOG_LINE_MAX bytes,
+ * and control characters in it, a newline above all, become '?'.  errno is
+ * kept.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
+
+enum { LOG_LINE_MAX = 4096 };
 
 enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 

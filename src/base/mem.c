@@ -51,7 +51,11 @@ xstrndup(const char *s, size_t max)
 void *
 xmemdup(const void *p, size_t len)
 {
-    return memcpy(xmalloc(len), p, len);
+    void *copy = xmalloc(len);
+
+    if (len)
+        memcpy(copy, p, len);
+    return copy;
 }
 
 char *

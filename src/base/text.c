@@ -2,42 +2,74 @@
 #include "base/text.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/bytes.h"
 #include "base/mem.h"
 
 static const char units[] = "KMGTPE";
 
+enum { FRACTION_DIGITS = 6 };
+
 void
 text_size(uint64_t bytes, char *out)
 {
-    double v = (double)bytes;
+    double v = (double)bytes / 1024;
     size_t unit = 0;
 
     if (bytes < 1024) {
         (void)snprintf(out, TEXT_SIZE_LEN, "%u B", (unsigned)bytes);
         return;
     }
-    for (v /= 1024; v >= 1023.95 && units[unit + 1]; unit++)
+    for (; v >= 1023.5 && units[unit + 1]; unit++)
         v /= 1024;
-    (void)snprintf(out, TEXT_SIZE_LEN, "%.*f %ciB", v < 9.995 ? 2 : v < 99.95,
-                   v, units[unit]);
+    (void)snprintf(out, TEXT_SIZE_LEN, v < 999.5 ? "%.3g %ciB" : "%.0f %ciB", v,
+                   units[unit]);
+}
+
+/* Reads one digit or more and moves past them; false if none or too many. */
+static bool
+take_number(const char **at, uint64_t *out)
+{
+    uint64_t v = 0;
+
+    if (!isdigit((unsigned char)**at))
+        return false;
+    for (; isdigit((unsigned char)**at); (*at)++)
+        if (!u64_mul(v, 10, &v) || !u64_add(v, (uint64_t)(**at - '0'), &v))
+            return false;
+    *out = v;
+    return true;
+}
+
+/* Reads "k", "KiB", "B" or nothing, and moves past it. */
+static uint64_t
+take_unit(const char **at)
+{
+    const char *unit =
+        **at ? strchr(units, toupper((unsigned char)**at)) : NULL;
+    uint64_t factor = 1;
+
+    if (unit) {
+        factor <<= 10 * (unit - units + 1);
+        (*at)++;
+        if (**at == 'i')
+            (*at)++;
+    }
+    if (**at == 'B')
+        (*at)++;
+    return factor;
 }
 
 bool
 text_parse_u64(const char *text, uint64_t *out)
 {
-    char *end = NULL;
+    uint64_t v = 0;
 
-    if (!isdigit((unsigned char)text[0]))
-        return false;
-    errno = 0;
-    unsigned long long v = strtoull(text, &end, 10);
-    if (errno || *end)
+    if (!take_number(&text, &v) || *text)
         return false;
     *out = v;
     return true;
@@ -46,31 +78,30 @@ text_parse_u64(const char *text, uint64_t *out)
 bool
 text_parse_size(const char *text, uint64_t *out)
 {
-    char *end = NULL;
+    uint64_t whole = 0, part = 0, scale = 1, v = 0;
 
-    if (!isdigit((unsigned char)text[0]))
+    if (!take_number(&text, &whole))
         return false;
-    errno = 0;
-    double v = strtod(text, &end);
-    if (errno)
-        return false;
-    while (*end == ' ')
-        end++;
-    if (*end && *end != 'B') {
-        const char *unit = strchr(units, toupper((unsigned char)*end));
-        if (!unit)
+    if (*text == '.') {
+        const char *first = ++text;
+        if (!take_number(&text, &part) || text - first > FRACTION_DIGITS)
             return false;
-        for (const char *u = units; u <= unit; u++)
-            v *= 1024;
-        end++;
-        if (*end == 'i')
-            end++;
+        for (; first < text; first++)
+            scale *= 10;
     }
-    if (*end == 'B')
-        end++;
-    if (*end || v >= 18446744073709551616.0)
+    bool spaced = *text == ' ';
+    while (*text == ' ')
+        text++;
+    if (spaced && !*text)
         return false;
-    *out = (uint64_t)v;
+    uint64_t factor = take_unit(&text);
+    if (*text || (factor == 1 && scale > 1)) /* there is no half byte */
+        return false;
+    /* part / scale of the factor, rounded down, without an overflow. */
+    part = factor / scale * part + factor % scale * part / scale;
+    if (!u64_mul(whole, factor, &v) || !u64_add(v, part, &v))
+        return false;
+    *out = v;
     return true;
 }
 
@@ -114,8 +145,8 @@ text_distance(const char *a, const char *b)
     size_t n = strlen(b);
     CLEANUP(freep) unsigned *row = xcalloc(n + 1, sizeof(*row));
 
-    for (unsigned j = 0; j <= n; j++)
-        row[j] = j;
+    for (size_t j = 0; j <= n; j++)
+        row[j] = (unsigned)j;
     for (unsigned i = 1; a[i - 1]; i++) {
         unsigned diagonal = row[0];
         row[0] = i;

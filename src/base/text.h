@@ -12,10 +12,12 @@
 
 enum { TEXT_SIZE_LEN = 16 };
 
-/* "0 B", "512 B", "1.5 KiB", "64 MiB"; out has TEXT_SIZE_LEN bytes. */
+/* "0 B", "512 B", "1.5 KiB", "64 MiB": three digits that count, 1000 to 1023
+ * in full; out has TEXT_SIZE_LEN bytes. */
 void text_size(uint64_t bytes, char *out);
 
-/* "4096", "64k", "1.5G", "2 GiB": binary units.  False if it is none. */
+/* "4096", "64k", "1.5G", "2 GiB": binary units, a fraction (of at most six
+ * digits) only with a unit.  False, and *out untouched, if it is none. */
 bool text_parse_size(const char *text, uint64_t *out);
 
 /* A whole decimal number with nothing behind it.  False if it is none. */

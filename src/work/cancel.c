@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "work/cancel.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -21,8 +23,10 @@ cancel_new(void)
     struct cancel *c = xcalloc(1, sizeof(*c));
 
     c->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (c->fd == -1)
+    if (c->fd == -1) { /* what cannot be stopped must not start */
+        perror("vmkeep: eventfd");
         abort();
+    }
     return c;
 }
 
@@ -45,11 +49,12 @@ void
 cancel_raise(struct cancel *c)
 {
     static const uint64_t one = 1;
+    int no = errno; /* of the code that a signal interrupted */
 
     atomic_store(&c->raised, true);
     /* Can only fail when the counter is full, and then it is readable. */
     if (write(c->fd, &one, sizeof(one)) == -1)
-        return;
+        errno = no;
 }
 
 bool

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -44,6 +45,7 @@ run_job(struct pool *p, struct job *j)
     (void)pthread_mutex_unlock(&p->lock);
 
     int rc = j->fn(j->arg, failed, &e);
+    assert((rc == -1) == (e.code != ERR_OK)); /* or a failure would be lost */
     free(j);
 
     (void)pthread_mutex_lock(&p->lock);
@@ -76,13 +78,23 @@ worker(void *arg)
     }
 }
 
+/* Those that this process may use. */
+static unsigned
+cores(void)
+{
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof(set), &set) == 0)
+        return (unsigned)CPU_COUNT(&set);
+    long online = sysconf(_SC_NPROCESSORS_ONLN); /* more than a set can hold */
+    return online < 1 ? 1 : (unsigned)online;
+}
+
 struct pool *
 pool_new(unsigned n_threads)
 {
-    if (n_threads == 0) {
-        long cores = sysconf(_SC_NPROCESSORS_ONLN);
-        n_threads = cores < 1 ? 1 : (unsigned)cores;
-    }
+    if (n_threads == 0)
+        n_threads = cores();
     struct pool *p = xcalloc(1, sizeof(*p) + n_threads * sizeof(p->threads[0]));
     p->last = &p->first;
     (void)pthread_mutex_init(&p->lock, NULL);
@@ -143,7 +155,7 @@ group_run(struct group *g, pool_fn *fn, void *arg)
 
     *j = (struct job){.group = g, .fn = fn, .arg = arg};
     (void)pthread_mutex_lock(&p->lock);
-    while (g->jobs == g->max_jobs)
+    while (g->jobs >= g->max_jobs)
         (void)pthread_cond_wait(&g->changed, &p->lock);
     g->jobs++;
     *p->last = j;

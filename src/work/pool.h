@@ -16,7 +16,7 @@ struct err;
 struct pool;
 struct group;
 
-/* n_threads 0: one a core. */
+/* n_threads 0: one a core that this process may use. */
 struct pool *pool_new(unsigned n_threads);
 /* All groups must have been freed. */
 void pool_free(struct pool *p);
@@ -32,7 +32,8 @@ typedef int pool_fn(void *arg, int failed, struct err *e);
 /* At most max_jobs (> 0) of the group wait or run at a time. */
 struct group *group_new(struct pool *p, size_t max_jobs);
 
-/* Waits while the group is full.  fn(arg) will be called in any case. */
+/* Waits while the group is full: not to be called by a job.  fn(arg) will be
+ * called in any case. */
 void group_run(struct group *g, pool_fn *fn, void *arg);
 
 /* Has a job of the group failed? */

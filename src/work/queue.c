@@ -45,6 +45,7 @@ queue_free(struct queue *q)
 bool
 queue_push(struct queue *q, void *item)
 {
+    assert(item);
     (void)pthread_mutex_lock(&q->lock);
     while (q->count == q->capacity && !q->closed)
         (void)pthread_cond_wait(&q->not_full, &q->lock);

@@ -17,13 +17,15 @@ struct queue;
 struct queue *queue_new(size_t capacity);
 void queue_free(struct queue *q); /* must be empty */
 
-/* False, and `item` still the caller's, once closed. */
+/* Waits while full.  `item` is not NULL.  False, and `item` still the
+ * caller's, once closed. */
 bool queue_push(struct queue *q, void *item);
 /* Waits for an item; NULL once closed and empty. */
 void *queue_pop(struct queue *q);
 /* Does not wait; NULL if there is none now. */
 void *queue_try_pop(struct queue *q);
 
+/* Wakes everybody who waits.  May be called more than once. */
 void queue_close(struct queue *q);
 
 #endif
