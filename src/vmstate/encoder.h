@@ -4,6 +4,13 @@
  *
  * Call in this order: vmstate_encode_head (any number of times), _ram, _page
  * (any number, any order), _tail (any number), _end.
+ *
+ * What a decoder gave comes out as a stream that decodes to the same; it is
+ * not the same to the byte, as PARTs begin elsewhere.  Pages that were never
+ * given are not in the stream: QEMU keeps there what the machine has when it
+ * loads (zeros, or a file behind its RAM).  Bytes come in chunks of about
+ * 128 KiB; a failure of `fn` is passed on, and the encoder then only wants to
+ * be freed.
  */
 #ifndef VMSTATE_ENCODER_H
 #define VMSTATE_ENCODER_H
@@ -25,10 +32,13 @@ void vmstate_encoder_freep(struct vmstate_encoder **w);
 
 int vmstate_encode_head(struct vmstate_encoder *w, const uint8_t *p, size_t len,
                         struct err *e);
-/* `ram` is borrowed until the encoder is freed. */
+/* `ram` is borrowed until the encoder is freed; its has_end and
+ * has_switchover may still change until the first call of _tail.  Errors as
+ * vmstate_ram_check. */
 int vmstate_encode_ram(struct vmstate_encoder *w, const struct vmstate_ram *ram,
                        struct err *e);
-/* One page of ram->page_bytes; `data` NULL: a page of zeros. */
+/* One page of ram->page_bytes; `data` NULL: a page of zeros.  ERR_USAGE if
+ * the block has no such page. */
 int vmstate_encode_page(struct vmstate_encoder *w, size_t block,
                         uint64_t offset, const uint8_t *data, struct err *e);
 int vmstate_encode_tail(struct vmstate_encoder *w, const uint8_t *p, size_t len,

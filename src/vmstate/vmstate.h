@@ -25,6 +25,7 @@ enum {
     VMSTATE_NAME_MAX = 255,
     VMSTATE_MAX_BLOCKS = 1024,
     VMSTATE_HEAD_MAX_BYTES = 1 << 20,
+    VMSTATE_PAGE_MIN_BYTES = 1024, /* the flags of a record are below that */
     VMSTATE_PAGE_MAX_BYTES = 65536
 };
 
@@ -33,9 +34,11 @@ enum {
 /* All RAM blocks together (64 TiB). */
 #define VMSTATE_RAM_MAX_BYTES (UINT64_C(1) << 46)
 
+struct err;
+
 struct vmstate_block {
     char name[VMSTATE_NAME_MAX + 1];
-    uint64_t used_bytes; /* its length in the stream */
+    uint64_t used_bytes; /* its length in the stream, whole pages, not 0 */
 };
 
 /* All that the RAM sections say besides the pages. */
@@ -44,9 +47,16 @@ struct vmstate_ram {
     uint32_t instance_id;
     uint32_t version_id;
     uint32_t page_bytes; /* of the target: 4096 on x86 */
+    bool has_switchover; /* told of the end before that: savevm since 10.0 */
     bool has_end;        /* ended by SECTION_END, as savevm does */
+    bool has_footers;    /* sections end with a footer: all but old machines */
     size_t n_blocks;
     struct vmstate_block *blocks; /* in the order of the stream */
 };
+
+/* For a `ram` that comes from elsewhere than a decoder: ERR_CORRUPT (name empty
+ * or there twice, size not whole pages, ...), ERR_UNSUP (page size, version),
+ * ERR_LIMIT (too many blocks, too much RAM). */
+int vmstate_ram_check(const struct vmstate_ram *ram, struct err *e);
 
 #endif
