@@ -6,11 +6,18 @@
  * snapshot (they share every cluster, as right after QEMU's savevm), and a
  * machine state may be stored in the snapshot, so that `-loadvm` continues it.
  *
- * Source:    QEMU docs/interop/qcow2.txt; `qemu-img check` is the oracle.
- * Ownership: the descriptor is borrowed: an empty, seekable, writable file.
+ * Clusters that are all zeros take no space.  After a call that failed the
+ * image is void: all later calls fail.
+ *
+ * Source:    QEMU docs/interop/qcow2.txt; docs/format/qcow2.md is the part of
+ *            it that we write; `qemu-img check` is the oracle.
+ * Ownership: the descriptor is borrowed: an empty regular file, open for
+ *            reading and writing.
  * Threads:   one thread a writer.
- * Memory:    grows with the size of the L1 tables and the L2 tables in use,
- *            not with the disk: about 8 bytes a 512 MiB, plus a bounded cache.
+ * Memory:    8 bytes for each L2 table that the disk could have (512 MiB of
+ *            disk with clusters of 64 KiB; twice that in commit) and for each
+ *            2 GiB of file, at most 8 MiB of L2 tables in work, and a few
+ *            clusters.
  */
 #ifndef QCOW2_WRITER_H
 #define QCOW2_WRITER_H
@@ -27,16 +34,23 @@ struct qcow2_write_options {
     const char *snapshot;  /* name of the internal snapshot, or NULL */
     int64_t time_ns;       /* of the snapshot, wall clock */
     uint64_t vm_clock_ns;  /* of the snapshot: how long the machine ran */
+
+    /* A file name or URL that QEMU will open, and its format; or NULL.  What
+     * is never written then reads as the backing file. */
+    const char *backing;
+    const char *backing_format; /* NULL only if backing is */
 };
 
-/* ERR_LIMIT if the size needs tables larger than the format allows. */
+/* ERR_USAGE for a request that makes no image, ERR_LIMIT if the size needs
+ * tables larger than the format allows. */
 int qcow2_writer_open(int fd, const struct qcow2_write_options *o,
                       struct qcow2_writer **out, struct err *e);
 
 /*
  * Data of the disk: [offset, offset + len) inside it, each cluster written at
  * most once, whole clusters (the last may be cut by the disk's end).  Any
- * order, fastest in ascending order.  What is never written reads as zeros.
+ * order, fastest in ascending order and large pieces.  What is never written
+ * reads as zeros, or as the backing file.
  */
 int qcow2_write_disk(struct qcow2_writer *w, uint64_t offset, const void *p,
                      size_t len, struct err *e);
