@@ -3,7 +3,9 @@
  * store: immutable, named objects in a dumb place (a folder, SFTP, S3).
  *
  * Names:     components of [a-z0-9._-] joined by '/', none starting with '.',
- *            at most STORE_NAME_MAX bytes; anything else is a bug of ours.
+ *            the first not "tmp", at most STORE_NAME_MAX bytes; anything else
+ *            is a bug of ours and refused (ERR_USAGE).  No name may be the
+ *            folder of another ("a" beside "a/b"): stores differ on that.
  * Objects:   written once, whole or not at all, durable when store_put
  *            returns, visible to store_list soon after; never changed.
  * Times:     of the storage's own clock.  Ours is not trusted.
@@ -12,6 +14,9 @@
  * Errors:    ERR_NOENT, ERR_EXISTS, ERR_CORRUPT (an object shorter than asked
  *            for) where said; everything else, a full disk included, is
  *            ERR_STORE with the object, the cause and, if known, the remedy.
+ *            After a failed store_put the object may be there all the same,
+ *            whole: a reply can be lost.  Results are untouched by failures,
+ *            but for the bytes behind `out` of store_get.
  */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -32,7 +37,8 @@ struct store_stat {
 
 /*
  * Open the place that `address` names: a path, or "file:PATH".  It must exist
- * already (ERR_NOENT).  ERR_USAGE if the address has a form we do not know.
+ * already (ERR_NOENT).  ERR_USAGE if the address has a form we do not know; a
+ * path with a colon in its first component is written "./a:b" or "file:a:b".
  */
 int store_open(const char *address, struct store **out, struct err *e);
 
@@ -45,11 +51,13 @@ void store_closep(struct store **st);
 /* As given by the user, without credentials; borrowed. */
 const char *store_address(const struct store *st);
 
-/* Write a new object.  ERR_EXISTS if there is one of that name. */
+/* Write a new object.  ERR_EXISTS if there is one of that name; it is durable
+ * then, but not what this call was given. */
 int store_put(struct store *st, const char *name, const void *p, size_t len,
               struct err *e);
 
-/* Exactly `len` bytes from `offset` on.  ERR_NOENT; ERR_CORRUPT if short. */
+/* Exactly `len` bytes from `offset` on.  ERR_NOENT; ERR_CORRUPT if the object
+ * ends before. */
 int store_get(struct store *st, const char *name, uint64_t offset, void *out,
               size_t len, struct err *e);
 
@@ -68,7 +76,8 @@ typedef int store_list_fn(void *cookie, const char *name,
 /*
  * Every object whose name starts with `prefix` ("" or "refs/": whole
  * components), in no order.  Any failure to list is an error, never a shorter
- * list.  Objects that come or go meanwhile may or may not be seen.
+ * list.  Objects that come or go meanwhile may or may not be seen; `fn` may
+ * itself use the store.  What cannot be an object (by its name) is skipped.
  */
 int store_list(struct store *st, const char *prefix, store_list_fn *fn,
                void *cookie, struct err *e);

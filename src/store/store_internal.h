@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store_internal: what a kind of store has to bring along.
+ *
+ * store.c checks names and ranges of arguments once, for all; a backend may
+ * rely on them.  A backend embeds `struct store` as its first member.
+ */
+#ifndef STORE_STORE_INTERNAL_H
+#define STORE_STORE_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "store/store.h"
+
+/* The calls of store.h; the manual is there. */
+struct store_ops {
+    int (*put)(struct store *st, const char *name, const void *p, size_t len,
+               struct err *e);
+    int (*get)(struct store *st, const char *name, uint64_t offset, void *out,
+               size_t len, struct err *e);
+    int (*get_all)(struct store *st, const char *name, struct buf *out,
+                   struct err *e);
+    int (*stat)(struct store *st, const char *name, struct store_stat *out,
+                struct err *e);
+    int (*list)(struct store *st, const char *prefix, store_list_fn *fn,
+                void *cookie, struct err *e);
+    int (*remove)(struct store *st, const char *name, struct err *e);
+    void (*close)(struct store *st); /* frees what the backend added and st */
+};
+
+struct store {
+    const struct store_ops *ops;
+    char *address; /* owned; freed by store_close */
+};
+
+/* Is this one component of a name? */
+bool store_component_ok(const char *s, size_t len);
+/* Is this a name that an object may have? */
+bool store_name_ok(const char *name);
+/* Is it "", or a folder's name with '/' behind it? */
+bool store_prefix_ok(const char *prefix);
+
+/* Room at the end of `out` for a whole object of `size` bytes, or NULL with
+ * ERR_LIMIT.  store_get_all takes it back if the backend then fails. */
+uint8_t *store_room_for(struct buf *out, uint64_t size, const char *name,
+                        struct err *e);
+
+/* "cannot WHAT object NAME in ADDRESS: errno's text", always ERR_STORE. */
+int store_fail_errno(const struct store *st, const char *what, const char *name,
+                     struct err *e);
+
+/* The errors that all stores word alike. */
+int store_fail_noent(const struct store *st, const char *name, struct err *e);
+int store_fail_exists(const struct store *st, const char *name, struct err *e);
+int store_fail_short(const struct store *st, const char *name, uint64_t size,
+                     uint64_t offset, size_t len, struct err *e);
+
+/* A folder of the local file system (store_dir.c). */
+int store_dir_open(const char *address, const char *path, bool create,
+                   struct store **out, struct err *e);
+
+#endif

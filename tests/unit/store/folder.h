@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* folder: a new folder for a test, in $TMPDIR or /tmp, and its end. */
+#ifndef TESTS_STORE_FOLDER_H
+#define TESTS_STORE_FOLDER_H
+
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static inline char *
+folder_new(void)
+{
+    const char *base = getenv("TMPDIR"); /* NOLINT(concurrency-mt-unsafe) */
+    char *path = NULL;
+
+    if (asprintf(&path, "%s/vmkeep-test-XXXXXX", base ? base : "/tmp") == -1 ||
+        !mkdtemp(path)) {
+        perror("mkdtemp");
+        abort();
+    }
+    return path;
+}
+
+static inline int
+folder_remove_entry(const char *path, const struct stat *s, int type,
+                    struct FTW *f)
+{
+    (void)s, (void)type, (void)f;
+    return remove(path);
+}
+
+/* Remove it with all that is in it; no link is followed. */
+static inline void
+folder_free(char *path)
+{
+    const int how = FTW_DEPTH | FTW_PHYS;
+
+    if (path && nftw(path, folder_remove_entry, 16, how) != 0) /* NOLINT */
+        perror(path);
+    free(path);
+}
+
+static inline void
+folder_freep(char **path)
+{
+    folder_free(*path);
+}
+
+#endif
