@@ -4,7 +4,8 @@
  *
  * QEMU serves one client a socket at a time: a second one connects, but gets no
  * greeting until the first is gone.  Events that arrive while a reply is
- * awaited are kept, in order.
+ * awaited are kept, in order; how many, and which are forgotten first, says
+ * eventlist.h.
  *
  * Source:    QEMU docs/interop/qmp-spec.txt (2.x), qmp-intro.
  * Threads:   one thread a connection.  Never the thread that also reads the
@@ -13,8 +14,9 @@
  *            QMP_MESSAGE_MAX bytes, every wait has a deadline.
  * Errors:    ERR_QEMU "COMMAND: what QEMU said"; ERR_UNSUP if QEMU does not
  *            know the command; ERR_NOENT for its class DeviceNotFound;
- *            ERR_TIMEOUT.  After ERR_TIMEOUT or a broken connection every
- *            later call fails at once.
+ *            ERR_LIMIT for a message that is too long; ERR_TIMEOUT.  After
+ * ERR_TIMEOUT or a broken connection every later call fails at once, with the
+ * same code.
  */
 #ifndef QEMU_QMP_H
 #define QEMU_QMP_H
@@ -29,7 +31,12 @@
 struct err;
 struct qmp;
 
-enum { QMP_MESSAGE_MAX = 16 << 20, QMP_TIMEOUT_MS = 10000 };
+enum {
+    QMP_MESSAGE_MAX = 16 << 20,
+    QMP_TIMEOUT_MS = 10000,
+    QMP_GREETING_MS = 3000, /* to connect, and for the greeting */
+    QMP_PENDING_MAX = 1024  /* commands sent and not redeemed */
+};
 
 struct qmp_version {
     unsigned major, minor, micro;
