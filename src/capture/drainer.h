@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * drainer: the process that reads QEMU's RAM stream into a ramspool.
+ *
+ * A guest that writes to a page not yet saved waits until that page has been
+ * read from the stream, so the reader may wait for nothing else: not for the
+ * repository, not for the network, not for us.  If the worker dies, it reads on
+ * and throws away; on QEMU before 8.1 a stream without a reader freezes the
+ * guest for ever.
+ */
+#ifndef CAPTURE_DRAINER_H
+#define CAPTURE_DRAINER_H
+
+struct drainer;
+struct err;
+struct ramspool;
+
+/* Start it on our end of the stream, which is only borrowed. */
+int drainer_start(struct ramspool *spool, int stream, struct drainer **out,
+                  struct err *e);
+
+/* Becomes readable with each change of drainer_state. */
+int drainer_fd(const struct drainer *d);
+
+enum drainer_state {
+    DRAINER_WAITING, /* no page has come yet */
+    DRAINER_RAM,     /* pages come: write protection is armed */
+    DRAINER_DONE,    /* the stream ended well, all is in the spool */
+    DRAINER_FAILED   /* malformed, or no room; it still reads on to the end */
+};
+
+/* What it has said so far; does not wait. */
+enum drainer_state drainer_state(struct drainer *d);
+
+/* Closes our side.  The process ends with the stream, not before. */
+void drainer_free(struct drainer *d); /* NULL is allowed */
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * live: save a running machine, RAM, devices and disks of one instant, while
+ * it keeps running (docs/design/capture.md).
+ *
+ * The guest is paused for milliseconds.  Whatever fails, the backup fails and
+ * the guest goes on as before: a guard process sees to it even if this one is
+ * killed, and reconcile.h if the guard is killed too.
+ */
+#ifndef CAPTURE_LIVE_H
+#define CAPTURE_LIVE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "work/progress.h"
+
+struct cancel;
+struct err;
+struct manifest;
+struct qmp;
+struct machine;
+struct repo;
+
+enum {
+    CAPTURE_MAX_PAUSE_MS = 10000,
+    CAPTURE_CBW_TIMEOUT_S = 5,
+    CAPTURE_MAX_WARNINGS = 16
+};
+
+struct capture_options {
+    const char *scratch_dir; /* local; NULL: /var/tmp */
+    uint64_t max_pause_ms;   /* longer: abort, resume; 0: the default */
+    unsigned cbw_timeout_s;  /* longest added write stall; 0: default */
+    progress_fn *progress;   /* or NULL */
+    void *progress_cookie;
+};
+
+/* Where the guest's pause went, in microseconds. */
+struct capture_pause {
+    uint64_t total_us; /* from QEMU's STOP event to its RESUME event */
+    uint64_t stop_us;  /* QEMU's `stop`: drain and flush */
+    uint64_t arm_us;   /* the disks' copy-before-write filters */
+    uint64_t ram_us;   /* populate, save devices, write-protect, resume */
+};
+
+struct capture_result {
+    struct manifest *manifest; /* of the published backup */
+    struct capture_pause pause;
+    uint64_t duration_ns;
+    char *warnings[CAPTURE_MAX_WARNINGS];
+    size_t n_warnings;
+};
+
+/*
+ * Back up the machine that `socket`, a QMP UNIX socket, belongs to.  On success
+ * *out is to be freed with capture_result_done.  ERR_UNSUP with the reason if
+ * the machine cannot be captured live.
+ */
+int capture_live(struct repo *r, const char *socket,
+                 const struct capture_options *o, struct cancel *cancel,
+                 struct capture_result *out, struct err *e);
+void capture_result_done(struct capture_result *r);
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "capture/live_internal.h"
+#include "qemu/machine.h"
+#include "qemu/qmp.h"
+#include "work/cancel.h"
+
+/* Left for everybody else on the scratch file system. */
+#define SCRATCH_RESERVE_BYTES (UINT64_C(64) << 20)
+
+static int
+unsupported(const struct live *l, struct err *e, const char *why)
+{
+    return err_set(e, ERR_QEMU, "machine %s cannot be captured live: %s",
+                   l->machine->name, why);
+}
+
+static int
+check_version(const struct live *l, struct err *e)
+{
+    const struct qmp_version *v = qmp_version(l->qmp);
+
+    if (v->major < 7 || (v->major == 7 && v->minor < 1))
+        return unsupported(l, e, "its QEMU is older than 7.1");
+    return 0;
+}
+
+/* From any other state QEMU aborts when the migration starts. */
+static int
+check_status(const struct live *l, struct err *e)
+{
+    const char *s = l->machine->status;
+
+    if (strcmp(s, "running") != 0 && strcmp(s, "paused") != 0)
+        return err_set(e, ERR_QEMU,
+                       "machine %s cannot be captured live in run state '%s'; "
+                       "it must be running or paused",
+                       l->machine->name, s);
+    return 0;
+}
+
+static int
+check_blockers(const struct live *l, struct err *e)
+{
+    if (!l->machine->blockers[0])
+        return 0;
+    CLEANUP(freep) char *why = text_quote(l->machine->blockers[0], 300);
+    return err_set(
+        e, ERR_QEMU,
+        "machine %s cannot be captured live: QEMU says that a device "
+        "cannot be migrated: %s",
+        l->machine->name, why);
+}
+
+static int
+human_command(struct qmp *q, const char *line, json_t **out, struct err *e)
+{
+    return qmp_run(q, "human-monitor-command",
+                   json_pack("{s:s}", "command-line", line), out, e);
+}
+
+/*
+ * Devices whose memory accesses do not go through QEMU's page tables escape
+ * write protection, and nobody notices: the RAM would be torn.
+ */
+static int
+check_bypass(const struct live *l, struct err *e)
+{
+    static const struct {
+        const char *command, *sign, *why;
+    } signs[] = {
+        {"info qtree", "dev: vfio",
+         "a vfio device writes past QEMU to its RAM"},
+        {"info qtree", "dev: vhost-user",
+         "a vhost-user device writes past QEMU to its RAM"},
+        {"info qtree", "dev: vhost-vdpa",
+         "a vdpa device writes past QEMU to its RAM"},
+        {"info network", "type=vhost-user",
+         "a vhost-user network card writes past QEMU to its RAM"},
+        {"info network", "type=vhost-vdpa",
+         "a vdpa network card writes past QEMU to its RAM"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(signs); i++) {
+        CLEANUP(json_decrefp) json_t *reply = NULL;
+        if (human_command(l->qmp, signs[i].command, &reply, e) == -1)
+            return -1;
+        const char *text = json_string_value(reply);
+        if (text && strstr(text, signs[i].sign))
+            return unsupported(l, e, signs[i].why);
+    }
+    return 0;
+}
+
+/*
+ * QEMU 7.2.14 to 8.x may carry a fix (of CVE-2024-7409) which aborts the
+ * machine when an NBD client leaves a node that lives in an I/O thread.
+ */
+static int
+check_iothreads(const struct live *l, struct err *e)
+{
+    const struct qmp_version *v = qmp_version(l->qmp);
+    CLEANUP(json_decrefp) json_t *threads = NULL;
+
+    if (v->major >= 9 || (v->major == 7 && v->minor == 2 && v->micro < 14))
+        return 0;
+    if (qmp_run(l->qmp, "query-iothreads", NULL, &threads, e) == -1)
+        return -1;
+    if (json_array_size(threads) > 0 && l->n_disks > 0)
+        return unsupported(l, e,
+                           "this QEMU may crash when a disk in an I/O thread "
+                           "is read over NBD; use QEMU 9.0 or later, or disks "
+                           "without iothread=");
+    return 0;
+}
+
+static int
+check_migration(const struct live *l, struct err *e)
+{
+    static const char *const idle[] = {"", "none", "completed", "failed",
+                                       "cancelled"};
+    CLEANUP(json_decrefp) json_t *reply = NULL;
+
+    if (qmp_run(l->qmp, "query-migrate", NULL, &reply, e) == -1)
+        return -1;
+    const char *s = json_string_value(json_object_get(reply, "status"));
+    for (size_t i = 0; i < ARRAY_LEN(idle); i++)
+        if (!s || strcmp(s, idle[i]) == 0)
+            return 0;
+    return err_set(e, ERR_QEMU,
+                   "machine %s is being migrated (status %s); wait until that "
+                   "has ended",
+                   l->machine->name, s);
+}
+
+static int
+check_scratch(const struct live *l, struct err *e)
+{
+    uint64_t free_bytes = 0;
+    char have[TEXT_SIZE_LEN], need[TEXT_SIZE_LEN];
+
+    if (dir_free_bytes(l->scratch_dir, &free_bytes, e) == -1)
+        return err_wrap(e, "scratch folder");
+    if (free_bytes >= l->machine->ram_bytes + SCRATCH_RESERVE_BYTES)
+        return 0;
+    text_size(free_bytes, have);
+    text_size(l->machine->ram_bytes + SCRATCH_RESERVE_BYTES, need);
+    return err_set(e, ERR_NOSPACE,
+                   "the scratch folder %s has %s free, but machine %s may need "
+                   "%s for its RAM; free some or name another with --scratch",
+                   l->scratch_dir, have, l->machine->name, need);
+}
+
+static int
+take_disks(struct live *l, struct err *e)
+{
+    l->disks = xcalloc(l->machine->n_disks, sizeof(l->disks[0]));
+    for (size_t i = 0; i < l->machine->n_disks; i++) {
+        const struct disk *d = &l->machine->disks[i];
+        if (d->read_only)
+            continue;
+        if (d->qdev[0] == '\0')
+            return err_set(e, ERR_QEMU,
+                           "machine %s cannot be captured live: its disk %s "
+                           "(%s) is not attached to a device that QEMU names",
+                           l->machine->name, d->name, d->filename);
+        l->disks[l->n_disks++].disk = d;
+    }
+    return 0;
+}
+
+int
+live_preflight(struct live *l, struct err *e)
+{
+    live_progress(l, "preflight", "");
+    if (check_version(l, e) == -1 || check_status(l, e) == -1 ||
+        check_blockers(l, e) == -1 || take_disks(l, e) == -1 ||
+        check_bypass(l, e) == -1 || check_iothreads(l, e) == -1 ||
+        check_migration(l, e) == -1 || check_scratch(l, e) == -1)
+        return -1;
+    return cancel_check(l->cancel, e);
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <jansson.h>
+#include <poll.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "capture/drainer.h"
+#include "capture/guard.h"
+#include "capture/intent.h"
+#include "capture/live_internal.h"
+#include "capture/nbdsource.h"
+#include "capture/ramspool.h"
+#include "qemu/machine.h"
+#include "qemu/qmp.h"
+#include "repo/manifest.h"
+#include "repo/repo.h"
+#include "repo/volume.h"
+#include "work/cancel.h"
+
+enum {
+    STREAM_STALL_MS = 120000, /* not a byte of RAM for so long: it hangs */
+    STREAM_LOOK_MS = 200
+};
+
+/* ---- disks ----------------------------------------------------------------
+ */
+
+struct disk_progress {
+    struct live *live;
+    const char *name;
+    uint64_t before; /* bytes done when this disk began */
+};
+
+static void
+disk_reached(void *cookie, uint64_t offset)
+{
+    struct disk_progress *p = cookie;
+
+    p->live->done_bytes = p->before + offset;
+    live_progress(p->live, "read", p->name);
+}
+
+static int
+export_disk(struct live *l, const struct live_disk *d, struct err *e)
+{
+    return qmp_run(l->qmp, "block-export-add",
+                   json_pack("{s:s, s:s, s:s, s:s, s:b}", "type", "nbd", "id",
+                             d->export, "node-name", d->access, "name",
+                             d->export, "writable", 0),
+                   NULL, e);
+}
+
+static int
+copy_disk(struct live *l, const struct live_disk *d, struct nbdsource *source,
+          struct err *e)
+{
+    CLEANUP(freep) char *name = xasprintf("disk/%s", d->disk->name);
+    CLEANUP(volume_abandonp) struct volume_writer *v = NULL;
+    struct disk_progress p = {l, d->disk->name, l->done_bytes};
+    struct volume_root root = {0};
+
+    if (nbdsource_size_bytes(source) != d->disk->size_bytes)
+        return err_set(e, ERR_QEMU, "its size changed from %llu to %llu bytes",
+                       (unsigned long long)d->disk->size_bytes,
+                       (unsigned long long)nbdsource_size_bytes(source));
+    if (volume_begin(l->backup, name, d->disk->size_bytes, &v, e) == -1)
+        return -1;
+    if (nbdsource_copy(source, v, disk_reached, &p, l->cancel, e) == -1) {
+        if (e->code == ERR_IO)
+            return err_hint(e,
+                            "if it was not cut off, the guest overwrote more "
+                            "than the scratch folder could hold, or a copy "
+                            "took longer than the write stall allowed");
+        return -1;
+    }
+    if (volume_end(&v, &root, e) == -1)
+        return -1;
+    manifest_add_volume(l->manifest, name, &root);
+    return 0;
+}
+
+static int
+pull_disk(struct live *l, const struct live_disk *d, struct err *e)
+{
+    CLEANUP(nbdsource_closep) struct nbdsource *source = NULL;
+
+    if (export_disk(l, d, e) == -1 ||
+        nbdsource_open(l->intent->nbd_path, d->export, &source, e) == -1 ||
+        copy_disk(l, d, source, e) == -1)
+        return err_wrap(e, "disk %s of machine %s", d->disk->name,
+                        l->machine->name);
+    return 0;
+}
+
+/* ---- RAM -------------------------------------------------------------------
+ */
+
+/* Wait until the drainer has it all. */
+static int
+await_stream(struct live *l, struct err *e)
+{
+    struct deadline stall = deadline_in_ms(STREAM_STALL_MS);
+    uint64_t seen = 0;
+
+    for (;;) {
+        enum drainer_state s = drainer_state(l->drainer);
+        if (s == DRAINER_DONE)
+            return ramspool_open_result(l->spool, e);
+        if (s == DRAINER_FAILED) {
+            (void)ramspool_open_result(l->spool, e);
+            struct err ignored = {0};
+            (void)guard_drain(l->guard, &ignored);
+            return -1;
+        }
+        if (ramspool_stream_bytes(l->spool) != seen) {
+            seen = ramspool_stream_bytes(l->spool);
+            stall = deadline_in_ms(STREAM_STALL_MS);
+        }
+        if (deadline_passed(stall))
+            return err_set(e, ERR_TIMEOUT, "QEMU sends no more RAM");
+        struct pollfd p[] = {
+            {.fd = drainer_fd(l->drainer), .events = POLLIN},
+            {.fd = cancel_fd(l->cancel), .events = POLLIN},
+        };
+        (void)poll(p, ARRAY_LEN(p), STREAM_LOOK_MS);
+        if (cancel_check(l->cancel, e) == -1)
+            return -1;
+        live_progress(l, "read", "RAM");
+    }
+}
+
+static int
+fill_from_spool(struct live *l, size_t block, struct slot *slot, struct err *e)
+{
+    uint64_t base = slot->index * VOLUME_SLOT_BYTES;
+    uint64_t end = base + slot->len;
+    uint64_t at = ramspool_next_data(l->spool, block, base);
+
+    while (at < end) {
+        uint64_t to = u64_min(end, ramspool_data_end(l->spool, block, at));
+        if (ramspool_read(l->spool, block, at, slot->data + (at - base),
+                          to - at, e) == -1)
+            return -1;
+        slot_mark(slot, (uint32_t)(at - base), (uint32_t)(to - at));
+        at = ramspool_next_data(l->spool, block, to);
+    }
+    return 0;
+}
+
+static int
+copy_block(struct live *l, size_t block, struct volume_writer *v, struct err *e)
+{
+    uint64_t size = ramspool_block_bytes(l->spool, block);
+    uint64_t at = ramspool_next_data(l->spool, block, 0);
+
+    while (at < size) {
+        struct slot *slot = NULL;
+        if (cancel_check(l->cancel, e) == -1 ||
+            volume_slot(v, at / VOLUME_SLOT_BYTES, &slot, e) == -1)
+            return -1;
+        uint64_t end = slot->index * VOLUME_SLOT_BYTES + slot->len;
+        if (fill_from_spool(l, block, slot, e) == -1) {
+            volume_drop(v, slot);
+            return -1;
+        }
+        volume_submit(v, slot);
+        l->done_bytes += end - at;
+        live_progress(l, "read", "RAM");
+        at = end < size ? ramspool_next_data(l->spool, block, end) : size;
+    }
+    return 0;
+}
+
+static int
+pull_block(struct live *l, size_t block, struct err *e)
+{
+    CLEANUP(freep)
+    char *name = xasprintf("ram/%s", ramspool_block_name(l->spool, block));
+    CLEANUP(volume_abandonp) struct volume_writer *v = NULL;
+    struct volume_root root = {0};
+
+    if (volume_begin(l->backup, name, ramspool_block_bytes(l->spool, block), &v,
+                     e) == -1 ||
+        copy_block(l, block, v, e) == -1 || volume_end(&v, &root, e) == -1)
+        return err_wrap(e, "RAM block %s", name + strlen("ram/"));
+    manifest_add_volume(l->manifest, name, &root);
+    return 0;
+}
+
+static int
+copy_state(struct live *l, struct volume_writer *v, struct err *e)
+{
+    uint64_t size = ramspool_state_bytes(l->spool);
+
+    for (uint64_t at = 0; at < size; at += VOLUME_SLOT_BYTES) {
+        struct slot *slot = NULL;
+        if (volume_slot(v, at / VOLUME_SLOT_BYTES, &slot, e) == -1)
+            return -1;
+        if (ramspool_read_state(l->spool, at, slot->data, slot->len, e) == -1) {
+            volume_drop(v, slot);
+            return -1;
+        }
+        slot_mark(slot, 0, slot->len);
+        volume_submit(v, slot);
+    }
+    return 0;
+}
+
+static int
+pull_state(struct live *l, struct err *e)
+{
+    CLEANUP(volume_abandonp) struct volume_writer *v = NULL;
+    struct volume_root root = {0};
+
+    if (volume_begin(l->backup, "state", ramspool_state_bytes(l->spool), &v,
+                     e) == -1 ||
+        copy_state(l, v, e) == -1 || volume_end(&v, &root, e) == -1)
+        return err_wrap(e, "device state");
+    manifest_add_volume(l->manifest, "state", &root);
+    return 0;
+}
+
+static int
+pull_ram(struct live *l, struct err *e)
+{
+    if (await_stream(l, e) == -1)
+        return err_wrap(e, "machine %s", l->machine->name);
+    for (size_t i = 0; i < ramspool_blocks(l->spool); i++)
+        if (pull_block(l, i, e) == -1)
+            return -1;
+    return pull_state(l, e);
+}
+
+int
+live_pull(struct live *l, struct err *e)
+{
+    l->total_bytes = l->machine->ram_bytes;
+    for (size_t i = 0; i < l->n_disks; i++)
+        l->total_bytes += l->disks[i].disk->size_bytes;
+    for (size_t i = 0; i < l->n_disks; i++)
+        if (pull_disk(l, &l->disks[i], e) == -1)
+            return -1;
+    return pull_ram(l, e);
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pause.  Its steps, each begun only when the one before is known to be
+ * done: stop; arm every disk (all commands under way at once); start the RAM
+ * stream; the first page in the stream says that RAM is write-protected;
+ * resume.
+ *
+ * Who resumes: QEMU up to 8.2 does it itself, also for a guest that was paused
+ * before; from 9.0 it is up to us.  The first page comes after QEMU has queued
+ * whatever it will do about it, so one query-status behind that page tells.
+ */
+#include <jansson.h>
+#include <poll.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "capture/drainer.h"
+#include "capture/guard.h"
+#include "capture/intent.h"
+#include "capture/live_internal.h"
+#include "qemu/machine.h"
+#include "qemu/qmp.h"
+#include "work/cancel.h"
+
+enum {
+    COMMANDS_A_DISK = 3,
+    RESUME_EVENT_MS = 2000 /* the event is sent before `cont` returns */
+};
+
+/* What the clock said, in monotonic nanoseconds. */
+struct lap {
+    uint64_t begin, stopped, armed, resumed;
+};
+
+/* ---- stop --------------------------------------------------------------- */
+
+static int
+stop_guest(struct live *l, struct err *e)
+{
+    if (guard_open_window(l->guard, l->max_pause_ms, e) == -1)
+        return -1;
+    l->intent->window_open = true;
+    qmp_forget_events(l->qmp);
+    l->instant_ns = clock_wall_ns();
+    if (!l->machine->running)
+        return 0;
+    return qmp_run(l->qmp, "stop", NULL, NULL, e);
+}
+
+/* ---- arm ---------------------------------------------------------------- */
+
+/* The filter goes between the device and its node; what the guest overwrites
+ * from now on is first copied to the scratch node, and the access node shows
+ * the disk as it is now.  A copy that fails breaks the snapshot, never the
+ * guest's write. */
+static int
+send_arming(struct live *l, const struct live_disk *d,
+            uint64_t tickets[COMMANDS_A_DISK], struct err *e)
+{
+    json_t *filter = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:i}", "driver", "copy-before-write",
+        "node-name", d->filter, "file", d->disk->node, "target", d->scratch,
+        "on-cbw-error", "break-snapshot", "cbw-timeout", (int)l->cbw_timeout_s);
+    json_t *drive = json_pack("{s:s, s:s, s:s}", "path", d->disk->qdev,
+                              "property", "drive", "value", d->filter);
+    json_t *access = json_pack("{s:s, s:s, s:s}", "driver", "snapshot-access",
+                               "node-name", d->access, "file", d->filter);
+
+    if (qmp_send(l->qmp, "blockdev-add", filter, &tickets[0], e) == -1) {
+        json_decref(drive);
+        json_decref(access);
+        return -1;
+    }
+    if (qmp_send(l->qmp, "qom-set", drive, &tickets[1], e) == -1) {
+        json_decref(access);
+        return -1;
+    }
+    return qmp_send(l->qmp, "blockdev-add", access, &tickets[2], e);
+}
+
+/* All are redeemed, whatever they say; the first failure is kept. */
+static int
+redeem_arming(struct live *l, const struct live_disk *d,
+              const uint64_t tickets[COMMANDS_A_DISK], struct err *e)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < COMMANDS_A_DISK; i++) {
+        struct err later = {0};
+        if (qmp_redeem(l->qmp, tickets[i], NULL, rc == 0 ? e : &later) == -1)
+            rc = -1;
+    }
+    return rc == 0 ? 0 : err_wrap(e, "cannot arm disk %s", d->disk->name);
+}
+
+static int
+arm_disks(struct live *l, struct err *e)
+{
+    CLEANUP(freep)
+    uint64_t(*tickets)[COMMANDS_A_DISK] = xcalloc(l->n_disks, sizeof(*tickets));
+    size_t sent = 0;
+    int rc = 0;
+
+    while (rc == 0 && sent < l->n_disks) {
+        rc = send_arming(l, &l->disks[sent], tickets[sent], e);
+        sent += rc == 0;
+    }
+    for (size_t i = 0; i < sent; i++) {
+        struct err later = {0};
+        if (redeem_arming(l, &l->disks[i], tickets[i], rc == 0 ? e : &later) ==
+            -1)
+            rc = -1;
+    }
+    return rc;
+}
+
+/* ---- start the stream and resume ---------------------------------------- */
+
+static int
+start_stream(struct live *l, struct err *e)
+{
+    char name[LABEL_MAX];
+    CLEANUP(freep) char *uri = NULL;
+
+    label_make(name, l->intent->run, LABEL_STREAM_FD, 0);
+    uri = xasprintf("fd:%s", name);
+    return qmp_run(l->qmp, "migrate", json_pack("{s:s}", "uri", uri), NULL, e);
+}
+
+/* Has QEMU said that the stream failed? */
+static int
+check_failed(struct live *l, struct err *e)
+{
+    struct qmp_event ev = {0};
+    int rc = 0;
+
+    while ((rc = qmp_event(l->qmp, "MIGRATION", deadline_in_ms(0), &ev, e)) ==
+           1) {
+        const char *s = json_string_value(json_object_get(ev.data, "status"));
+        bool failed =
+            s && (strcmp(s, "failed") == 0 || strcmp(s, "cancelled") == 0);
+        qmp_event_done(&ev);
+        if (failed)
+            return err_set(e, ERR_QEMU,
+                           "QEMU could not start the RAM stream of machine %s; "
+                           "its log may say why",
+                           l->machine->name);
+    }
+    return rc;
+}
+
+static int
+await_first_page(struct live *l, struct err *e)
+{
+    struct deadline d = deadline_in_ms(l->max_pause_ms);
+
+    for (;;) {
+        struct pollfd p[] = {
+            {.fd = drainer_fd(l->drainer), .events = POLLIN},
+            {.fd = qmp_fd(l->qmp), .events = POLLIN},
+        };
+        enum drainer_state s = drainer_state(l->drainer);
+        if (s == DRAINER_RAM || s == DRAINER_DONE)
+            return 0;
+        if (check_failed(l, e) == -1)
+            return -1;
+        if (s == DRAINER_FAILED)
+            return err_set(e, ERR_QEMU, "the RAM stream ended before it began");
+        if (deadline_passed(d))
+            return err_set(e, ERR_TIMEOUT,
+                           "the pause of machine %s was longer than allowed "
+                           "(%llu ms)",
+                           l->machine->name,
+                           (unsigned long long)l->max_pause_ms);
+        (void)poll(p, ARRAY_LEN(p), deadline_poll_ms(d));
+    }
+}
+
+static int
+is_running(struct live *l, bool *out, struct err *e)
+{
+    CLEANUP(json_decrefp) json_t *reply = NULL;
+
+    if (qmp_run(l->qmp, "query-status", NULL, &reply, e) == -1)
+        return -1;
+    *out = json_is_true(json_object_get(reply, "running"));
+    return 0;
+}
+
+static int
+resume_guest(struct live *l, struct err *e)
+{
+    bool running = false;
+
+    if (is_running(l, &running, e) == -1)
+        return -1;
+    if (l->machine->running && !running)
+        return qmp_run(l->qmp, "cont", NULL, NULL, e);
+    if (!l->machine->running && running) {
+        live_warn(l, xasprintf("QEMU before 9.0 resumed the paused machine for "
+                               "a moment; it is paused again"));
+        return qmp_run(l->qmp, "stop", NULL, NULL, e);
+    }
+    return 0;
+}
+
+/* ---- how long it was ----------------------------------------------------- */
+
+static void
+measure_by_events(struct live *l, struct capture_pause *out)
+{
+    struct qmp_event stop = {0}, resume = {0};
+    struct deadline d = deadline_in_ms(RESUME_EVENT_MS);
+    struct err ignored = {0};
+
+    if (qmp_event(l->qmp, "STOP", d, &stop, &ignored) == 1 &&
+        qmp_event(l->qmp, "RESUME", d, &resume, &ignored) == 1 &&
+        resume.time_ns > stop.time_ns) {
+        out->total_us = (uint64_t)(resume.time_ns - stop.time_ns) / 1000;
+        l->instant_ns = stop.time_ns;
+    }
+    qmp_event_done(&stop);
+    qmp_event_done(&resume);
+}
+
+static void
+measure(struct live *l, const struct lap *lap)
+{
+    struct capture_pause *p = &l->result->pause;
+
+    if (!l->machine->running)
+        return; /* no pause of ours */
+    p->stop_us = (lap->stopped - lap->begin) / 1000;
+    p->arm_us = (lap->armed - lap->stopped) / 1000;
+    p->ram_us = (lap->resumed - lap->armed) / 1000;
+    p->total_us = (lap->resumed - lap->begin) / 1000;
+    measure_by_events(l, p);
+}
+
+static int
+pause_and_resume(struct live *l, struct lap *lap, struct err *e)
+{
+    lap->begin = clock_mono_ns();
+    if (stop_guest(l, e) == -1)
+        return -1;
+    lap->stopped = clock_mono_ns();
+    if (arm_disks(l, e) == -1)
+        return -1;
+    lap->armed = clock_mono_ns();
+    if (start_stream(l, e) == -1 || await_first_page(l, e) == -1 ||
+        resume_guest(l, e) == -1)
+        return -1;
+    lap->resumed = clock_mono_ns();
+    return 0;
+}
+
+int
+live_window(struct live *l, struct err *e)
+{
+    struct lap lap = {0};
+
+    if (cancel_check(l->cancel, e) == -1)
+        return -1;
+    live_progress(l, "pause", "");
+    if (pause_and_resume(l, &lap, e) == -1)
+        return -1;
+    l->intent->window_open = false;
+    if (guard_close_window(l->guard, e) == -1 ||
+        intent_save(l->intent, e) == -1)
+        return -1;
+    measure(l, &lap);
+    return 0;
+}

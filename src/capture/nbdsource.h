@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * nbdsource: reads one disk over NBD into a volume of a backup.
+ *
+ * What the server reports as holes or zeros (base:allocation) is not read.
+ * Many requests are under way at once; back-pressure comes from the volume,
+ * whose free slots bound the memory.
+ *
+ * Trust: the server is QEMU, which its guest may have taken over: sizes and
+ * extents are checked; every completion's error counts.
+ */
+#ifndef CAPTURE_NBDSOURCE_H
+#define CAPTURE_NBDSOURCE_H
+
+#include <stdint.h>
+
+struct cancel;
+struct err;
+struct nbdsource;
+struct volume_writer;
+
+/* The export `name` at the UNIX socket `path`. */
+int nbdsource_open(const char *path, const char *name, struct nbdsource **out,
+                   struct err *e);
+void nbdsource_close(struct nbdsource *s); /* NULL is allowed */
+void nbdsource_closep(struct nbdsource **s);
+
+uint64_t nbdsource_size_bytes(const struct nbdsource *s);
+
+/* Called now and then with the place in the disk that has been reached. */
+typedef void nbdsource_progress_fn(void *cookie, uint64_t offset);
+
+/* Read all of it.  ERR_IO if the server reports an error anywhere. */
+int nbdsource_copy(struct nbdsource *s, struct volume_writer *v,
+                   nbdsource_progress_fn *fn, void *cookie,
+                   struct cancel *cancel, struct err *e);
+
+#endif

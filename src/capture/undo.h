@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * undo: take everything of a capture out of a guest again.
+ *
+ * The one way out, whoever takes it: the worker at the end of every run, good
+ * or bad, the guard when the worker is gone, reconcile.h when both are.  It
+ * looks at what is there and so may be called at any moment, and again.
+ */
+#ifndef CAPTURE_UNDO_H
+#define CAPTURE_UNDO_H
+
+#include <stdbool.h>
+
+struct err;
+struct intent;
+struct qmp;
+
+/*
+ * Resume the guest if it ran before and in->window_open; end our migration
+ * (somebody must be draining its stream); remove our exports, NBD server,
+ * filters, nodes and descriptors; set the capabilities back.  0 if the guest
+ * is as it was.  What cannot be done is reported after all the rest was tried.
+ */
+int undo(struct qmp *q, const struct intent *in, struct err *e);
+
+/* Make the guest run again if we stopped it: the first and most urgent part. */
+int undo_pause(struct qmp *q, const struct intent *in, struct err *e);
+
+#endif
