@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "capture/helper.h"
+#include "cli/cli.h"
+
 int
-main(void)
+main(int argc, char **argv)
 {
-    return 0;
+    int status = 0;
+
+    if (helper_main(argc, argv, &status))
+        return status;
+    return cli_main(argc, argv);
 }

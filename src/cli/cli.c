@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+
+#include <locale.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "cli/help.h"
+#include "cli/signals.h"
+
+static void
+set_log_level(const struct cli *c)
+{
+    size_t verbose = args_count(&c->args, "verbose");
+
+    if (c->out.quiet)
+        log_set_level(LOG_ERROR);
+    else if (verbose > 0)
+        log_set_level(verbose > 1 ? LOG_DEBUG : LOG_INFO);
+}
+
+/* --help, --version, and vmkeep alone. */
+static int
+explain(struct cli *c)
+{
+    CLEANUP(buf_done) struct buf b = buf_of(SIZE_MAX / 8);
+
+    if (args_has(&c->args, "version")) {
+        if (c->out.json)
+            out_document(&c->out,
+                         json_pack("{s:s}", "version", VMKEEP_VERSION));
+        else
+            out_text(&c->out, "vmkeep %s\n", VMKEEP_VERSION);
+        return OUTCOME_DONE;
+    }
+    if (c->args.command)
+        help_command(c->args.command, &b);
+    else
+        help_overview(commands, &b);
+    out_text(&c->out, "%s", buf_text(&b));
+    return OUTCOME_DONE;
+}
+
+static int
+run(struct cli *c, int argc, char **argv, struct err *e)
+{
+    if (args_parse(argc, argv, commands, &c->args, e) == -1)
+        return -1;
+    c->out.json = args_has(&c->args, "json");
+    c->out.quiet = args_has(&c->args, "quiet");
+    set_log_level(c);
+    if (!c->args.command || args_has(&c->args, "help") ||
+        args_has(&c->args, "version"))
+        return explain(c);
+    if (args_has(&c->args, "config"))
+        return err_set(e, ERR_USAGE,
+                       "this version reads no configuration file; name the "
+                       "repository by -r or VMKEEP_REPOSITORY instead of "
+                       "--config");
+    return c->args.command->run(c, e);
+}
+
+int
+cli_main(int argc, char **argv)
+{
+    struct cli c = {0};
+    struct err e = {0};
+
+    (void)setlocale(LC_CTYPE, ""); /* NOLINT(concurrency-mt-unsafe) */
+    out_init(&c.out);
+    c.out.json = args_want_json(argc, argv);
+    signals_init(c.out.json);
+    int outcome = run(&c, argc, argv, &e);
+    const char *name = c.args.command ? c.args.command->name : NULL;
+    if (outcome == -1) {
+        outcome = (int)outcome_of(e.code);
+        out_error(&c.out, name, NULL, (enum outcome)outcome, &e);
+    }
+    err_clear(&e);
+    if (out_finish(&c.out, &e) == -1) {
+        if (outcome == OUTCOME_DONE)
+            outcome = OUTCOME_FAILED;
+        out_error(&c.out, name, NULL, (enum outcome)outcome, &e);
+    }
+    args_done(&c.args);
+    return outcome;
+}

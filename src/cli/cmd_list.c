@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+#include <strings.h>
+
+#include "base/buf.h"
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "cli/cli.h"
+#include "cli/print.h"
+#include "cli/session.h"
+#include "cli/table.h"
+#include "repo/manifest.h"
+#include "repo/repo.h"
+
+enum { SHORT_ID = 8, MACHINES_MAX_BYTES = 300 };
+
+static const struct column columns[] = {{.title = "ID"},
+                                        {.title = "TIME"},
+                                        {.title = "MACHINE", .shrinks = true},
+                                        {.title = "METHOD"},
+                                        {.title = "SIZE", .right = true},
+                                        {.title = "NEW", .right = true},
+                                        {.title = "STORED", .right = true}};
+
+struct listing {
+    const char *machine; /* only this one; NULL: all */
+    struct table *table;
+    json_t *json;
+    struct buf others; /* some of the machines that were passed over */
+};
+
+static uint64_t
+size_of(const struct manifest *m)
+{
+    uint64_t size = 0;
+
+    for (size_t i = 0; i < m->n_volumes; i++)
+        if (!u64_add(size, m->volumes[i].root.size_bytes, &size))
+            return UINT64_MAX;
+    return size;
+}
+
+static json_t *
+to_json(const struct manifest *m)
+{
+    char time[CLOCK_TEXT_LEN];
+
+    clock_format_utc(m->time_ns, time);
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:s, s:I, s:I, s:I, s:I}", "id",
+                     m->id, "time", time, "machine", print_json(m->machine),
+                     "uuid", print_json(m->uuid), "host", print_json(m->host),
+                     "method", m->method, "size_bytes", (json_int_t)size_of(m),
+                     "read_bytes", (json_int_t)m->read_bytes, "new_bytes",
+                     (json_int_t)m->new_bytes, "stored_bytes",
+                     (json_int_t)m->stored_bytes);
+}
+
+static void
+pass_over(struct listing *l, const struct manifest *m)
+{
+    const char *known = buf_text(&l->others);
+
+    /* For a hint only, so a name within another may be missed. */
+    if (!strstr(known, m->machine))
+        buf_printf(&l->others, "%s%s", l->others.len ? ", " : "", m->machine);
+}
+
+static int
+add(void *cookie, const struct manifest *m, struct err *e)
+{
+    struct listing *l = cookie;
+    char id[SHORT_ID + 1] = {0};
+
+    (void)e;
+    if (l->machine && strcmp(l->machine, m->machine) != 0 &&
+        strcasecmp(l->machine, m->uuid) != 0) {
+        pass_over(l, m);
+        return 0;
+    }
+    (void)json_array_append_new(l->json, to_json(m));
+    memcpy(id, m->id, SHORT_ID);
+    table_cell(l->table, id);
+    table_cell_time(l->table, m->time_ns);
+    table_cell(l->table, m->machine);
+    table_cell(l->table, m->method);
+    table_cell_size(l->table, size_of(m));
+    table_cell_size(l->table, m->new_bytes);
+    table_cell_size(l->table, m->stored_bytes);
+    return 0;
+}
+
+static int
+none_of(struct listing *l, struct err *e)
+{
+    (void)err_set(e, ERR_NOENT, "there is no backup of a machine %s",
+                  l->machine);
+    if (l->others.len > 0)
+        return err_hint(e, "there are some of %s", buf_text(&l->others));
+    return -1;
+}
+
+static int
+run_list(struct cli *c, struct err *e)
+{
+    CLEANUP(session_done) struct session s = {0};
+    CLEANUP(table_freep)
+    struct table *table = table_new(columns, ARRAY_LEN(columns));
+    CLEANUP(json_decrefp) json_t *json = json_array();
+    struct listing l = {cli_operand(c, 0), table, json,
+                        buf_of(MACHINES_MAX_BYTES)};
+
+    int r = session_open(c, &s, e);
+    if (r == 0)
+        r = backup_list(s.repo, add, &l, e);
+    if (r == 0 && l.machine && table_rows(table) == 0)
+        r = none_of(&l, e);
+    buf_done(&l.others);
+    if (r == -1)
+        return -1;
+    if (c->out.json)
+        out_document(&c->out, STEAL(json));
+    else if (table_rows(table) > 0)
+        out_table(&c->out, table);
+    else
+        out_note(&c->out, "no backups yet; `vmkeep backup MACHINE` makes one");
+    return OUTCOME_DONE;
+}
+
+static const struct example examples[] = {
+    {"vmkeep list", "all backups, the oldest first"},
+    {"vmkeep list web-01", "those of one machine"},
+    {"vmkeep list --json | jq -r '.[-1].id'", "the id of the newest one"},
+    {NULL, NULL}};
+
+const struct command cmd_list = {
+    .name = "list",
+    .operands = "[MACHINE]",
+    .summary = "list the backups in the repository",
+    .text = "One line a backup, the oldest first: its id, the instant that it "
+            "shows (local time), the machine, the method, the size of its "
+            "disks and memory, and of that what was new to the repository and "
+            "what it takes there, compressed.\n\n"
+            "MACHINE is a name or a UUID.",
+    .examples = examples,
+    .max_operands = 1,
+    .run = run_list};

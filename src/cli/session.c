@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/session.h"
+
+#include <stddef.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "cli/cli.h"
+#include "cli/env.h"
+#include "cli/secret.h"
+#include "repo/name.h"
+#include "repo/repo.h"
+#include "store/store.h"
+
+const char *
+session_address(const struct cli *c, struct err *e)
+{
+    const char *address = args_value(&c->args, "repo");
+
+    if (address && *address)
+        return address;
+    address = env_get("VMKEEP_REPOSITORY");
+    if (!address) {
+        (void)err_set(e, ERR_USAGE, "no repository is named");
+        (void)err_hint(e, "use -r REPO or set VMKEEP_REPOSITORY; see `vmkeep "
+                          "help repository`");
+    }
+    return address;
+}
+
+int
+session_probe(const char *address, struct store **out, struct err *e)
+{
+    CLEANUP(store_closep) struct store *st = NULL;
+    struct store_stat stat;
+
+    if (store_open(address, &st, e) == -1) {
+        if (e->code != ERR_NOENT)
+            return -1;
+        err_clear(e);
+        return 0;
+    }
+    int found = store_stat(st, NAME_CONFIG, &stat, e);
+    if (found == 1)
+        *out = STEAL(st);
+    return found;
+}
+
+int
+session_ask(const struct cli *c, const char *address, bool is_new,
+            struct secret *out, struct err *e)
+{
+    struct secret_ways ways = {.file = args_value(&c->args, "password-file"),
+                               .command =
+                                   args_value(&c->args, "password-command"),
+                               .subject = address,
+                               .is_new = is_new};
+
+    return secret_get(&ways, out, e);
+}
+
+int
+session_open(const struct cli *c, struct session *out, struct err *e)
+{
+    CLEANUP(secret_wipe) struct secret password = {0};
+    const char *address = session_address(c, e);
+
+    *out = (struct session){0};
+    if (!address)
+        return -1;
+    int found = session_probe(address, &out->store, e);
+    if (found == 0) {
+        (void)err_set(e, ERR_NOREPO, "there is no repository at %s", address);
+        return err_hint(e, "`vmkeep init %s` makes one", address);
+    }
+    if (found == -1 || session_ask(c, address, false, &password, e) == -1)
+        return -1;
+    return repo_open(out->store, password.text, &out->repo, e);
+}
+
+void
+session_done(struct session *s)
+{
+    repo_closep(&s->repo);
+    store_closep(&s->store);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * session: the repository that a command works on, opened.
+ *
+ * It is looked for before anybody is asked for a password.
+ */
+#ifndef CLI_SESSION_H
+#define CLI_SESSION_H
+
+#include <stdbool.h>
+
+struct cli;
+struct err;
+struct repo;
+struct secret;
+struct store;
+
+struct session {
+    struct store *store;
+    struct repo *repo;
+};
+
+/* By -r or VMKEEP_REPOSITORY, borrowed; NULL and ERR_USAGE if neither is. */
+const char *session_address(const struct cli *c, struct err *e);
+
+/* 1 and *out if there is a repository, 0 if there is none, -1. */
+int session_probe(const char *address, struct store **out, struct err *e);
+
+/* The password for the repository, which is to be made or there. */
+int session_ask(const struct cli *c, const char *address, bool is_new,
+                struct secret *out, struct err *e);
+
+/* ERR_NOREPO, ERR_KEY.  To be freed with session_done in any case. */
+int session_open(const struct cli *c, struct session *out, struct err *e);
+void session_done(struct session *s); /* for CLEANUP */
+
+#endif

@@ -1,0 +1,228 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""backup, list, show and restore of real machines, as far as words go; that
+the machine itself comes back is tested in tests/qemu."""
+import json
+import os
+import random
+import select
+import signal
+
+from harness import PASSWORD, Machine, Skip, Terminal, main, matches
+
+UUID = '6ba7b810-9dad-11d1-80b4-00c04fd430c8'
+
+
+def able(r):
+    """Leaves out what cannot be done here."""
+    if r.code and 'userfaultfd' in r.err:
+        raise Skip('no permission for userfaultfd')
+    return r
+
+
+NOISE = random.Random(1).randbytes(4 << 20)
+
+
+def test_backup_and_all_that_follows(box):
+    """A backup as JSON, listed, shown and restored"""
+    box.repository()
+    m = Machine(box, 'web-01', '-uuid', UUID, disk_mib=16, data=NOISE)
+    r = able(box.run('backup', 'web-01', '--json', '--no-progress'))
+    assert (r.code, r.err) == (0, ''), r.err
+    s, = r.json_lines()
+    assert s['type'] == 'summary' and s['machine'] == 'web-01'
+    assert s['method'] == 'live' and s['uuid'] == UUID
+    assert s['pause_ms'] > 0 and s['seconds'] > 0
+    assert s['read_bytes'] > 4 << 20 and s['new_bytes'] > 4 << 20
+    assert s['stored_bytes'] > 4 << 20 and s['warnings'] == []
+    assert s['disks'] == [{'name': 'vda', 'size_bytes': 16 << 20}]
+    assert set(s['pause']) == {'stop_ms', 'arm_ms', 'ram_ms'}
+    matches('^[0-9a-f]{32}$', s['backup_id'])
+    assert m.status() == 'running'
+
+    b, = box.run('list', '--json').json()
+    for key in ('machine', 'uuid', 'method', 'time', 'read_bytes',
+                'new_bytes', 'stored_bytes'):
+        assert b[key] == s[key], key
+    assert b['id'] == s['backup_id'] and b['size_bytes'] > 48 << 20
+    r = box.run('list')
+    matches(r'^ID +TIME +MACHINE +METHOD +SIZE +NEW +STORED\n'
+            rf'{b["id"][:8]}  \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d  web-01 +live ',
+            r.out)
+    for name in ('web-01', UUID, UUID.upper()):
+        assert box.run('list', name).out == r.out, name
+    r = box.run('list', 'db')
+    assert r.code == 1 and 'web-01' in r.err
+
+    for name in (b['id'], b['id'][:8], 'latest', 'web-01@latest',
+                 UUID + '@latest', 'web-01@2100-01-01'):
+        shown = box.run('show', name, '--json').json()
+        assert shown['id'] == b['id'], name
+    r = box.run('show', 'latest')
+    assert (r.code, r.err) == (0, '')
+    for word in (b['id'], 'web-01', UUID, 'live', 'vda', 'qcow2', '16 MiB',
+                 'pause'):
+        assert word in r.out, (word, r.out)
+
+    r = box.run('restore', 'latest', '--to', 'out', '--json', '--no-progress')
+    assert (r.code, r.err) == (0, ''), r.err
+    s, = r.json_lines()
+    assert s['type'] == 'summary' and s['backup_id'] == b['id']
+    assert s['written_bytes'] >= 4 << 20 and s['directory'] == 'out'
+    assert all(os.path.isabs(f) and os.path.exists(f) for f in s['files'])
+    assert os.access(s['files'][-1], os.X_OK)
+    r = box.run('restore', 'latest', '--to', 'out')
+    assert (r.code, r.out) == (1, '') and 'out' in r.err
+    r = box.run('restore', 'latest', '--to', 'none', '--disk', 'vdz')
+    assert r.code == 1 and 'vdz' in r.err
+    r = box.run('restore', 'latest', '--to', 'raw', '--disk', 'vda',
+                '--format', 'raw')
+    assert r.code == 0, r.err
+    with open(r.out.splitlines()[0], 'rb') as f:
+        assert f.read(4 << 20) == NOISE
+
+
+def test_as_text(box):
+    """A backup in words, by the machine's monitor; the second adds little"""
+    box.repository()
+    m = Machine(box, 'web-01', disk_mib=16, data=NOISE)
+    r = able(box.run('backup', '--qmp', m.socket))
+    assert (r.code, r.err) == (0, ''), r.err
+    matches(r'^saved web-01 as of .*: backup [0-9a-f]{8} \(live\)\n'
+            r'  pause [\d.]+ ms: .*\n  read .*, new .*, stored .*\n$', r.out)
+    second = json.loads(box.run('backup', '--json', '--qmp',
+                                m.socket).out.splitlines()[-1])
+    assert second['new_bytes'] < 4 << 20
+    r = box.run('restore', 'latest', '--to', 'out')
+    assert r.code == 0 and 'continue it by' in r.err
+    assert r.out.splitlines()[-1].endswith('/out/run')
+
+
+def test_several(box):
+    """Some of several machines: exit code 3, each failure named"""
+    box.repository()
+    Machine(box, 'vmkeep-cli-a')
+    Machine(box, 'vmkeep-cli-b', qmp=False)
+    r = able(box.run('backup', 'vmkeep-cli-a', 'vmkeep-cli-b', 'vmkeep-cli-a',
+                     '--json', '--no-progress'))
+    assert r.code == 3, (r.code, r.err)
+    saved, summary = r.json_lines()
+    assert saved['type'] == 'backup' and saved['machine'] == 'vmkeep-cli-a'
+    assert summary == {'type': 'summary', 'machines': 2, 'saved': 1,
+                       'failed': 1, 'exit': 3}
+    e = json.loads(r.err)
+    assert e['machine'] == 'vmkeep-cli-b' and e['type'] == 'error'
+    assert '-qmp unix:' in e['message'] and e['exit'] == 20
+    r = box.run('backup', 'vmkeep-cli-a', 'vmkeep-cli-b')
+    assert r.code == 3 and '1 of 2 machines saved' in r.out
+    matches(r'^vmkeep: backup: vmkeep-cli-b: ', r.err)
+
+
+def test_none_of_several(box):
+    box.repository()
+    Machine(box, 'vmkeep-cli-a', qmp=False)
+    Machine(box, 'vmkeep-cli-b', qmp=False)
+    r = box.run('backup', 'vmkeep-cli-a', 'vmkeep-cli-b')
+    assert r.code == 20 and r.err.count('\n') == 2
+    assert '0 of 2' in r.out
+
+
+def test_which_machine(box):
+    box.repository()
+    r = box.run('backup', 'vmkeep-cli-none')
+    assert (r.code, r.out) == (1, '') and 'vmkeep machines' in r.err
+    first = Machine(box, 'vmkeep-cli-twin')
+    second = Machine(box, 'vmkeep-cli-twin')
+    r = box.run('backup', 'vmkeep-cli-tiwn')
+    assert r.code == 1 and 'did you mean vmkeep-cli-twin' in r.err
+    r = box.run('backup', 'vmkeep-cli-twin')
+    assert r.code == 2
+    assert str(first.pid) in r.err and str(second.pid) in r.err
+
+
+def test_no_monitor(box):
+    box.repository()
+    r = box.run('backup', '--qmp', 'nowhere')
+    assert (r.code, r.out) == (20, '') and 'nowhere' in r.err
+    m = Machine(box, 'vmkeep-cli-busy')
+    with m.connect() as mine:
+        mine.recv(10)
+        r = box.run('backup', 'vmkeep-cli-busy', '--json')
+        assert r.code == 20 and r.json_error()['code'] == 'qemu'
+    assert box.run('list', '--json').json() == []
+
+
+def test_no_repository(box):
+    m = Machine(box, 'web-01')
+    r = box.run('backup', '-r', 'nowhere', '--qmp', m.socket)
+    assert (r.code, r.out) == (10, '')
+    assert m.status() == 'running'
+
+
+def test_a_machine_that_was_never_started(box):
+    """A run state from which nothing can be captured is refused"""
+    box.repository()
+    m = Machine(box, 'web-01', '-S')
+    r = box.run('backup', '--qmp', m.socket)
+    assert r.code in (1, 20) and 'prelaunch' in r.err, r.err
+    assert m.status() == 'prelaunch'
+
+
+def under_way(box, *args):
+    """A long command that has begun: it has answered SIGUSR1."""
+    # Once it asks for the password, no signal kills it unseen any more.
+    child = box.start(*args, '--json', '--no-progress', '--password-command',
+                      f'echo ready >&2; echo {PASSWORD}')
+    assert child.stderr.readline() == b'ready\n'
+    while True:
+        child.send_signal(signal.SIGUSR1)
+        ready, _, _ = select.select([child.stdout], [], [], 0.01)
+        if ready:
+            line = os.read(child.stdout.fileno(), 65536)
+            assert line, child.stderr.read()
+            return child, json.loads(line.splitlines()[0])
+
+
+def test_progress_and_interruption(box):
+    """SIGUSR1 shows progress; Ctrl-C, twice, leaves guest and repository whole"""
+    repo = box.repository()
+    m = Machine(box, 'web-01', disk_mib=300)
+    child, p = under_way(box, 'backup', '--qmp', m.socket)
+    assert p['type'] == 'progress' and p['phase'] and 'done_bytes' in p
+    child.send_signal(signal.SIGINT)
+    child.send_signal(signal.SIGTERM)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130, (child.returncode, out, err)
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert [x['type'] for x in lines][-1] == 'error'
+    assert {x['type'] for x in lines[:-1]} == {'note'}, lines
+    assert lines[-1]['code'] == 'canceled' and lines[-1]['exit'] == 130
+    assert b'summary' not in out
+    assert m.status() == 'running'
+    assert box.run('list', '--json').json() == []
+
+    t = Terminal(box, 'backup', '--qmp', m.socket)
+    t.expect('% ')
+    t.type('\x03')
+    t.expect('putting everything right')
+    assert t.end() == 130
+    assert m.status() == 'running'
+    assert box.run('list', '--json').json() == []
+
+    t = Terminal(box, 'backup', '--qmp', m.socket)
+    t.expect('% ')
+    t.expect('/s')
+    t.expect('\r\x1b[Ksaved web-01')  # what was redrawn is gone
+    assert t.end() == 0
+    assert m.status() == 'running'
+
+    child, _ = under_way(box, 'restore', 'latest', '--to', 'out')
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130, (child.returncode, err)
+    left = os.listdir(box.path('out')) if os.path.exists(box.path('out')) else []
+    assert all(name.endswith('.partial') for name in left), left
+    assert os.path.isdir(repo)
+
+
+main()
