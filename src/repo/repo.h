@@ -52,6 +52,8 @@ struct backup_options {
     uint64_t memory_bytes; /* limit on slots in flight; 0: 128 MiB */
     unsigned threads;      /* 0: one a core */
     int level;             /* zstd level 1..9; 0: 1 */
+    int no_verify;         /* nonzero: what was sealed is not opened again and
+                            * compared before it is uploaded */
 };
 
 /* Start a backup.  `cancel` is borrowed until it is committed or abandoned. */

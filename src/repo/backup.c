@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A backup being written: workers, memory, deduplication, and its publication
+ * (docs/design/repository.md, "The way in").
+ */
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "repo/chunker.h"
+#include "repo/index.h"
+#include "repo/manifest.h"
+#include "repo/packer.h"
+#include "repo/relied.h"
+#include "repo/repo_internal.h"
+#include "repo/waiting.h"
+#include "work/cancel.h"
+#include "work/pool.h"
+
+enum { MEMORY_DEFAULT_BYTES = 128 << 20, SLOTS_MIN = 2 };
+
+/* A slot and its memory, between uses. */
+struct idle_slot {
+    struct slot slot; /* first: callers see only this */
+    struct idle_slot *next;
+    void (*fn)(struct slot *s);
+    struct backup_writer *backup;
+};
+
+struct backup_writer {
+    struct repo *repo;     /* borrowed */
+    struct cancel *cancel; /* borrowed */
+    bool verify;
+    int level;
+    size_t max_slots;
+    struct pool *pool;
+    struct group *group;
+    struct packer *packer;
+    struct relied *relied;
+
+    pthread_mutex_t lock;   /* guards all below; no other lock is taken in it */
+    pthread_cond_t changed; /* a slot came back, or the backup failed */
+    struct idle_slot *idle;
+    size_t n_slots;
+    struct seat *seats; /* idle ones */
+    size_t open_volumes;
+    struct backup_stats stats;
+    struct err err; /* the first */
+};
+
+static void
+lock(struct backup_writer *b)
+{
+    (void)pthread_mutex_lock(&b->lock);
+}
+
+static void
+unlock(struct backup_writer *b)
+{
+    (void)pthread_mutex_unlock(&b->lock);
+}
+
+/* ---- begin, end ------------------------------------------------------ */
+
+static int
+check_writable(const struct repo *r, struct err *e)
+{
+    const unsigned needs = KEY_DOMAIN | KEY_WRITER;
+
+    if ((r->keys.has & needs) != needs)
+        return err_set(e, ERR_KEY, "this key may not write backups");
+    if (r->config.ro_compat != 0 ||
+        r->config.min_writer > CONFIG_WRITER_LEVEL ||
+        !chunker_is_known(r->config.chunker))
+        return err_set(e, ERR_UNSUP,
+                       "the repository has been changed so that this vmkeep "
+                       "may only read it; use a newer vmkeep");
+    return 0;
+}
+
+int
+backup_begin(struct repo *r, const struct backup_options *o,
+             struct cancel *cancel, struct backup_writer **out, struct err *e)
+{
+    int level = o && o->level ? o->level : CODEC_LEVEL_DEFAULT;
+    uint64_t memory =
+        o && o->memory_bytes ? o->memory_bytes : (uint64_t)MEMORY_DEFAULT_BYTES;
+
+    if (level < 1 || level > CODEC_LEVEL_MAX)
+        return err_set(e, ERR_USAGE, "the compression level is 1 to %d, not %d",
+                       CODEC_LEVEL_MAX, level);
+    if (check_writable(r, e) == -1 || index_refresh(r->index, e) == -1)
+        return -1;
+
+    struct backup_writer *b = xcalloc(1, sizeof(*b));
+    b->repo = r;
+    b->cancel = cancel;
+    b->level = level;
+    b->verify = !(o && o->no_verify);
+    b->max_slots = u64_max(memory / VOLUME_SLOT_BYTES, SLOTS_MIN);
+    (void)pthread_mutex_init(&b->lock, NULL);
+    (void)pthread_cond_init(&b->changed, NULL);
+    b->pool = pool_new(o ? o->threads : 0);
+    b->group = group_new(b->pool, b->max_slots);
+    b->relied = relied_new();
+    b->packer = packer_new(r->store, &r->keys, r->index, cancel);
+    *out = b;
+    return 0;
+}
+
+static void
+backup_free(struct backup_writer *b)
+{
+    assert(b->open_volumes == 0);
+    group_free(b->group);
+    pool_free(b->pool);
+    packer_free(b->packer);
+    while (b->idle) {
+        struct idle_slot *s = b->idle;
+        b->idle = s->next;
+        free(s->slot.data);
+        free(s);
+        b->n_slots--;
+    }
+    assert(b->n_slots == 0);
+    while (b->seats) {
+        struct seat *s = b->seats;
+        b->seats = s->next;
+        sealer_free(s->sealer);
+        free(s);
+    }
+    relied_free(b->relied);
+    (void)pthread_cond_destroy(&b->changed);
+    (void)pthread_mutex_destroy(&b->lock);
+    free(b);
+}
+
+void
+backup_abandonp(struct backup_writer **b)
+{
+    struct err e = {0};
+
+    if (!*b)
+        return;
+    (void)err_set(&e, ERR_CANCELED, "the backup was given up");
+    backup_fail(*b, &e);
+    backup_free(*b);
+    *b = NULL;
+}
+
+void
+backup_get_stats(struct backup_writer *b, struct backup_stats *out)
+{
+    lock(b);
+    *out = b->stats;
+    unlock(b);
+    out->stored_bytes = packer_stored_bytes(b->packer);
+}
+
+/* ---- for the volumes of the backup ----------------------------------- */
+
+void
+backup_volume_begun(struct backup_writer *b)
+{
+    lock(b);
+    b->open_volumes++;
+    unlock(b);
+}
+
+void
+backup_volume_ended(struct backup_writer *b)
+{
+    lock(b);
+    b->open_volumes--;
+    unlock(b);
+}
+
+uint8_t
+backup_chunker(const struct backup_writer *b)
+{
+    return b->repo->config.chunker;
+}
+
+void
+backup_count_read(struct backup_writer *b, uint64_t bytes)
+{
+    lock(b);
+    b->stats.read_bytes += bytes;
+    unlock(b);
+}
+
+void
+backup_fail(struct backup_writer *b, const struct err *e)
+{
+    lock(b);
+    if (b->err.code == ERR_OK)
+        b->err = *e;
+    (void)pthread_cond_broadcast(&b->changed);
+    unlock(b);
+}
+
+static int
+check_locked(struct backup_writer *b, struct err *e)
+{
+    if (b->err.code == ERR_OK)
+        return cancel_check(b->cancel, e);
+    *e = b->err;
+    return -1;
+}
+
+int
+backup_check(struct backup_writer *b, struct err *e)
+{
+    lock(b);
+    int rc = check_locked(b, e);
+    unlock(b);
+    return rc;
+}
+
+struct seat *
+backup_take_seat(struct backup_writer *b)
+{
+    lock(b);
+    struct seat *s = b->seats;
+    if (s)
+        b->seats = s->next;
+    unlock(b);
+    if (!s) {
+        s = xcalloc(1, sizeof(*s));
+        s->sealer = sealer_new(&b->repo->keys, b->level);
+    }
+    return s;
+}
+
+void
+backup_give_seat(struct backup_writer *b, struct seat *s)
+{
+    lock(b);
+    s->next = b->seats;
+    b->seats = s;
+    unlock(b);
+}
+
+int
+backup_take_slot(struct backup_writer *b, struct slot **out, struct err *e)
+{
+    struct idle_slot *s = NULL;
+    bool may_make = false;
+
+    lock(b);
+    int rc = check_locked(b, e);
+    while (rc == 0 && !b->idle && b->n_slots == b->max_slots) {
+        wait_a_while(&b->changed, &b->lock);
+        rc = check_locked(b, e);
+    }
+    if (rc == 0 && b->idle) {
+        s = b->idle;
+        b->idle = s->next;
+    } else if (rc == 0) {
+        b->n_slots++;
+        may_make = true;
+    }
+    unlock(b);
+    if (may_make) {
+        s = xcalloc(1, sizeof(*s));
+        s->backup = b;
+        s->slot.data = xmalloc(VOLUME_SLOT_BYTES);
+    }
+    if (rc == 0)
+        *out = &s->slot;
+    return rc;
+}
+
+void
+backup_give_slot(struct backup_writer *b, struct slot *slot)
+{
+    struct idle_slot *s = (struct idle_slot *)slot;
+
+    lock(b);
+    s->next = b->idle;
+    b->idle = s;
+    (void)pthread_cond_broadcast(&b->changed);
+    unlock(b);
+}
+
+static int
+run_slot(void *arg, int failed, struct err *e)
+{
+    struct idle_slot *s = arg;
+
+    (void)failed; /* errors travel by backup_fail */
+    (void)e;
+    s->fn(&s->slot);
+    return 0;
+}
+
+void
+backup_run(struct backup_writer *b, void (*fn)(struct slot *s),
+           struct slot *slot)
+{
+    struct idle_slot *s = (struct idle_slot *)slot;
+
+    s->fn = fn;
+    group_run(b->group, run_slot, s);
+}
+
+/* ---- objects --------------------------------------------------------- */
+
+/* Must this object be stored, and by us? */
+static bool
+is_ours_to_store(struct backup_writer *b, const uint8_t gid[GID_BYTES],
+                 enum object_type type)
+{
+    struct location at[INDEX_MAX_LOCATIONS];
+
+    if (packer_has(b->packer, gid))
+        return false;
+    size_t n = index_find(b->repo->index, gid, at);
+    for (size_t i = 0; i < n; i++)
+        if (at[i].type == type) {
+            relied_add(b->relied, &at[i]);
+            return false;
+        }
+    return packer_claim(b->packer, gid);
+}
+
+int
+backup_store_leaf(struct backup_writer *b, struct sealer *s, const void *p,
+                  size_t len, uint8_t out_h[CAPABILITY_BYTES], struct err *e)
+{
+    struct object_name name;
+    size_t sealed_len = 0;
+
+    object_name(&b->repo->keys, OBJECT_LEAF, p, len, &name);
+    memcpy(out_h, name.h, CAPABILITY_BYTES);
+    if (!is_ours_to_store(b, name.id, OBJECT_LEAF))
+        return 0;
+    const uint8_t *sealed = object_seal_leaf(s, &name, p, len, &sealed_len);
+    if (b->verify &&
+        object_verify_leaf(s, &name, sealed, sealed_len, p, len, e) == -1)
+        return -1;
+    lock(b);
+    b->stats.new_bytes += len;
+    unlock(b);
+    return packer_add(b->packer, PACK_DATA, OBJECT_LEAF, name.id, len, sealed,
+                      sealed_len, e);
+}
+
+int
+backup_store_node(struct backup_writer *b, struct sealer *s, struct node *n,
+                  uint8_t out_h[CAPABILITY_BYTES], struct err *e)
+{
+    CLEANUP(buf_done) struct buf entries = buf_of(OBJECT_PLAIN_MAX);
+    CLEANUP(buf_done) struct buf children = buf_of(OBJECT_PLAIN_MAX);
+    struct object_name name;
+    size_t sealed_len = 0;
+
+    node_pack(n, &entries);
+    if (buf_check(&entries, "a node", e) == -1)
+        return -1;
+    object_name(&b->repo->keys, OBJECT_NODE, entries.p, entries.len, &name);
+    memcpy(out_h, name.h, CAPABILITY_BYTES);
+    if (!is_ours_to_store(b, name.id, OBJECT_NODE))
+        return 0;
+    node_children_pack(n, &children);
+    const uint8_t *sealed =
+        object_seal_node(s, &name, children.p, children.len, entries.p,
+                         entries.len, &sealed_len);
+    if (b->verify && object_verify_node(s, &name, sealed, sealed_len,
+                                        children.p, children.len, e) == -1)
+        return -1;
+    return packer_add(b->packer, PACK_META, OBJECT_NODE, name.id, entries.len,
+                      sealed, sealed_len, e);
+}
+
+/* ---- commit ---------------------------------------------------------- */
+
+static int
+commit(struct backup_writer *b, struct manifest *m, struct err *e)
+{
+    struct backup_stats stats = {0};
+
+    if (backup_check(b, e) == -1 || packer_finish(b->packer, e) == -1)
+        return -1;
+    backup_get_stats(b, &stats);
+    m->read_bytes = stats.read_bytes;
+    m->new_bytes = stats.new_bytes;
+    m->stored_bytes = stats.stored_bytes;
+    return publish_backup(b->repo, m, b->relied, b->cancel, e);
+}
+
+int
+backup_commit(struct backup_writer **b, struct manifest *m, struct err *e)
+{
+    int rc = commit(*b, m, e);
+
+    backup_free(*b);
+    *b = NULL;
+    return rc == 0 ? 0 : err_wrap(e, "cannot commit the backup");
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The backups of a repository: listing and finding them (repo.h). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/hex.h"
+#include "base/mem.h"
+#include "repo/manifest.h"
+#include "repo/manifest_format.h"
+#include "repo/ref.h"
+#include "repo/repo_internal.h"
+#include "store/store.h"
+
+/* The refs there are, by time. */
+struct refs {
+    struct ref_entry {
+        struct ref_name parsed;
+        char name[NAME_MAX_LEN];
+    } * entries;
+    size_t n, room;
+};
+
+static void
+refs_done(struct refs *r)
+{
+    free(r->entries);
+}
+
+static int
+note_ref(void *cookie, const char *name, const struct store_stat *stat,
+         struct err *e)
+{
+    struct refs *r = cookie;
+    struct ref_name parsed;
+
+    (void)stat;
+    (void)e;
+    if (!name_parse_ref(name, &parsed))
+        return 0;
+    if (r->n == r->room) {
+        r->room = r->room ? 2 * r->room : 64;
+        r->entries = xrealloc(r->entries, r->room * sizeof(r->entries[0]));
+    }
+    r->entries[r->n].parsed = parsed;
+    memcpy(r->entries[r->n++].name, name, strlen(name) + 1);
+    return 0;
+}
+
+static int
+by_time(const void *a, const void *b)
+{
+    const struct ref_entry *x = a, *y = b;
+
+    if (x->parsed.time_ns != y->parsed.time_ns)
+        return x->parsed.time_ns < y->parsed.time_ns ? -1 : 1;
+    return memcmp(x->parsed.id, y->parsed.id, NAME_ID_BYTES);
+}
+
+static int
+list_refs(struct repo *r, struct refs *out, struct err *e)
+{
+    if (store_list(r->store, "refs/", note_ref, out, e) == -1)
+        return err_wrap(e, "cannot list the backups");
+    if (out->n > 0)
+        qsort(out->entries, out->n, sizeof(out->entries[0]), by_time);
+    return 0;
+}
+
+static int
+open_ref(struct repo *r, const char *name, struct manifest **out, struct err *e)
+{
+    CLEANUP(buf_done) struct buf bytes = buf_of(REF_MAX_BYTES);
+    CLEANUP(buf_done) struct buf body = buf_of(REF_BODY_MAX_BYTES);
+    CLEANUP(manifest_freep) struct manifest *m = NULL;
+    struct ref_head head = {0};
+    uint8_t id[NAME_ID_BYTES];
+
+    if (store_get_all(r->store, name, &bytes, e) == -1)
+        return -1;
+    if (ref_open_head(bytes.p, bytes.len, name, &r->config, &head, e) == -1 ||
+        ref_open_body(bytes.p, bytes.len, &r->keys, &body, e) == -1 ||
+        manifest_unpack(body.p, body.len, &m, e) == -1)
+        return -1;
+    if (!hex_decode(m->id, id, sizeof(id)) ||
+        memcmp(id, head.name.id, sizeof(id)) != 0 ||
+        m->time_ns != head.name.time_ns)
+        return err_set(e, ERR_CORRUPT, "its manifest is of another backup");
+    *out = STEAL(m);
+    return 0;
+}
+
+/* 1 and *out, 0 if it was removed since it was listed, -1. */
+static int
+read_ref(struct repo *r, const struct ref_entry *entry, struct manifest **out,
+         struct err *e)
+{
+    if (open_ref(r, entry->name, out, e) == 0)
+        return 1;
+    if (e->code != ERR_NOENT)
+        return err_wrap(e, "%s", entry->name);
+    err_clear(e);
+    return 0;
+}
+
+int
+backup_list(struct repo *r, backup_list_fn *fn, void *cookie, struct err *e)
+{
+    CLEANUP(refs_done) struct refs refs = {0};
+    struct err damage = {0};
+    size_t damaged = 0;
+
+    if (list_refs(r, &refs, e) == -1)
+        return -1;
+    for (size_t i = 0; i < refs.n; i++) {
+        CLEANUP(manifest_freep) struct manifest *m = NULL;
+        struct err why = {0};
+        int rc = read_ref(r, &refs.entries[i], &m, &why);
+        if (rc == 1 && fn(cookie, m, e) == -1)
+            return -1;
+        if (rc == -1 && why.code != ERR_CORRUPT) {
+            *e = why;
+            return -1;
+        }
+        if (rc == -1 && damaged++ == 0)
+            damage = why;
+    }
+    if (damaged == 0)
+        return 0;
+    *e = damage;
+    return err_wrap(e, "%zu of %zu backups can't be listed", damaged, refs.n);
+}
+
+/* ---- find ------------------------------------------------------------ */
+
+static int
+no_such(const char *name, struct err *e)
+{
+    (void)err_set(e, ERR_NOENT, "there is no backup \"%s\"", name);
+    return err_hint(e, "\"vmkeep list\" shows those there are");
+}
+
+static int
+find_id(struct repo *r, const struct refs *refs, const char *name,
+        struct manifest **out, struct err *e)
+{
+    const struct ref_entry *found = NULL;
+
+    if (strlen(name) > BACKUP_ID_LEN || !hex_is(name))
+        return no_such(name, e);
+    for (size_t i = 0; i < refs->n; i++) {
+        char hex[BACKUP_ID_LEN + 1];
+        hex_encode(refs->entries[i].parsed.id, NAME_ID_BYTES, hex);
+        if (strncmp(hex, name, strlen(name)) != 0)
+            continue;
+        if (found)
+            return err_set(e, ERR_USAGE,
+                           "\"%s\" is the start of more than one backup's id; "
+                           "give more of it",
+                           name);
+        found = &refs->entries[i];
+    }
+    int rc = found ? read_ref(r, found, out, e) : 0;
+    return rc == 1 ? 0 : rc == 0 ? no_such(name, e) : -1;
+}
+
+/*
+ * The newest not after `until` whose machine is `machine` (NULL: any).  A ref
+ * that can't be read could be the one: then we can't tell.
+ */
+static int
+find_newest(struct repo *r, const struct refs *refs, const char *machine,
+            int64_t until_ns, const char *name, struct manifest **out,
+            struct err *e)
+{
+    for (size_t i = refs->n; i > 0; i--) {
+        CLEANUP(manifest_freep) struct manifest *m = NULL;
+        if (refs->entries[i - 1].parsed.time_ns > until_ns)
+            continue;
+        int rc = read_ref(r, &refs->entries[i - 1], &m, e);
+        if (rc == -1) {
+            (void)err_hint(e, "name the backup by its id");
+            return -1;
+        }
+        if (rc == 1 && (!machine || strcmp(m->machine, machine) == 0 ||
+                        strcmp(m->uuid, machine) == 0)) {
+            *out = STEAL(m);
+            return 0;
+        }
+    }
+    return no_such(name, e);
+}
+
+int
+backup_find(struct repo *r, const char *name, struct manifest **out,
+            struct err *e)
+{
+    CLEANUP(refs_done) struct refs refs = {0};
+    CLEANUP(freep) char *machine = NULL;
+    const char *at = strrchr(name, '@');
+    int64_t until_ns = INT64_MAX;
+
+    if (list_refs(r, &refs, e) == -1)
+        return -1;
+    if (strcmp(name, "latest") == 0)
+        return find_newest(r, &refs, NULL, until_ns, name, out, e);
+    if (!at)
+        return find_id(r, &refs, name, out, e);
+    machine = xstrndup(name, (size_t)(at - name));
+    if (strcmp(at + 1, "latest") != 0 && !clock_parse_utc(at + 1, &until_ns))
+        return err_set(e, ERR_USAGE,
+                       "\"%s\" is no time; write it like "
+                       "2026-11-22T10:00 (UTC), or \"latest\"",
+                       at + 1);
+    return find_newest(r, &refs, machine, until_ns, name, out, e);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fetch: reads objects: finds them in the index, reads them from their packs,
+ * opens and verifies them.
+ *
+ * Packs are read in ranges that hold many of the objects wanted, and what was
+ * read is kept for a while: a volume that was written in order is read back in
+ * a few large reads.  Opened nodes are kept too.
+ *
+ * Errors:    ERR_CORRUPT names the object and the pack.  An object that is in
+ *            several packs is damaged only if it is in all.
+ * Threads:   from any number at once.
+ */
+#ifndef REPO_FETCH_H
+#define REPO_FETCH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "repo/node.h"
+
+struct err;
+struct fetch;
+struct index;
+struct keyring;
+struct store;
+
+enum {
+    FETCH_CACHE_BYTES = 64 << 20,
+    FETCH_RUN_BYTES = 8 << 20, /* of one read */
+    FETCH_GAP_BYTES = 256 << 10,
+    FETCH_NODE_BYTES = 512 << 10, /* read around a node */
+    FETCH_NODES = 256             /* kept open */
+};
+
+/* Borrows all three. */
+struct fetch *fetch_new(struct store *st, const struct keyring *k,
+                        struct index *x);
+void fetch_free(struct fetch *f); /* NULL is allowed */
+
+struct fetched_node;
+const struct node *fetched_node(const struct fetched_node *n);
+
+/* The node, ours until fetch_node_put.  `level` is what it must be. */
+int fetch_node(struct fetch *f, const uint8_t h[CAPABILITY_BYTES],
+               uint8_t level, struct fetched_node **out, struct err *e);
+void fetch_node_put(struct fetch *f, struct fetched_node *n);
+
+struct fetch_leaf {
+    const uint8_t *h; /* borrowed */
+    uint8_t *out;
+    size_t len;
+};
+/* `failed`, if not NULL, says which one an error is about. */
+int fetch_leaves(struct fetch *f, const struct fetch_leaf *leaves, size_t n,
+                 size_t *out_failed, struct err *e);
+
+#endif

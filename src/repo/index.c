@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "repo/index.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/rand.h"
+#include "repo/keyring.h"
+#include "repo/name.h"
+#include "store/store.h"
+
+enum { SEALED_MAX_BYTES = SEGMENT_MAX_BYTES + 4096 };
+
+struct loaded {
+    uint8_t id[NAME_ID_BYTES];
+    bool damaged; /* and then there is nothing else */
+    struct buf bytes;
+    struct segment segment;
+};
+
+struct index {
+    struct store *store;
+    const struct keyring *keys;
+    pthread_mutex_t refreshing; /* taken before `lock`; held while loading */
+    pthread_rwlock_t lock;      /* guards all below */
+    struct loaded **loaded;     /* each owned, never changed */
+    size_t n, room;
+    char damage[ERR_MSG_MAX]; /* of the first that is damaged */
+};
+
+struct index *
+index_new(struct store *st, const struct keyring *k)
+{
+    struct index *x = xcalloc(1, sizeof(*x));
+
+    x->store = st;
+    x->keys = k;
+    (void)pthread_mutex_init(&x->refreshing, NULL);
+    (void)pthread_rwlock_init(&x->lock, NULL);
+    return x;
+}
+
+static void
+loaded_free(struct loaded *l)
+{
+    if (l)
+        buf_done(&l->bytes);
+    free(l);
+}
+
+static void
+loaded_freep(struct loaded **l)
+{
+    loaded_free(*l);
+}
+
+void
+index_free(struct index *x)
+{
+    if (!x)
+        return;
+    for (size_t i = 0; i < x->n; i++)
+        loaded_free(x->loaded[i]);
+    free(x->loaded);
+    (void)pthread_rwlock_destroy(&x->lock);
+    (void)pthread_mutex_destroy(&x->refreshing);
+    free(x);
+}
+
+static struct loaded *
+loaded_new(const uint8_t id[NAME_ID_BYTES])
+{
+    struct loaded *l = xcalloc(1, sizeof(*l));
+
+    memcpy(l->id, id, NAME_ID_BYTES);
+    l->bytes = buf_of(SEGMENT_MAX_BYTES);
+    return l;
+}
+
+static void
+add(struct index *x, struct loaded *l, const char *damage)
+{
+    (void)pthread_rwlock_wrlock(&x->lock);
+    if (x->n == x->room) {
+        x->room = x->room ? 2 * x->room : 16;
+        x->loaded = xrealloc(x->loaded, x->room * sizeof(x->loaded[0]));
+    }
+    x->loaded[x->n++] = l;
+    if (damage && !x->damage[0])
+        (void)snprintf(x->damage, sizeof(x->damage), "%s", damage);
+    (void)pthread_rwlock_unlock(&x->lock);
+}
+
+static bool
+is_loaded(struct index *x, const uint8_t id[NAME_ID_BYTES])
+{
+    bool found = false;
+
+    (void)pthread_rwlock_rdlock(&x->lock);
+    for (size_t i = 0; i < x->n && !found; i++)
+        found = memcmp(x->loaded[i]->id, id, NAME_ID_BYTES) == 0;
+    (void)pthread_rwlock_unlock(&x->lock);
+    return found;
+}
+
+static int
+get_segment(struct index *x, const char *name, struct loaded *l, struct err *e)
+{
+    CLEANUP(buf_done) struct buf sealed = buf_of(SEALED_MAX_BYTES);
+
+    if (store_get_all(x->store, name, &sealed, e) == -1 ||
+        segment_unseal(x->keys, l->id, sealed.p, sealed.len, &l->bytes, e) ==
+            -1 ||
+        segment_open(l->bytes.p, l->bytes.len, &l->segment, e) == -1)
+        return -1;
+    return 0;
+}
+
+static int
+load(struct index *x, const char *name, const uint8_t id[NAME_ID_BYTES],
+     struct err *e)
+{
+    CLEANUP(loaded_freep) struct loaded *l = loaded_new(id);
+
+    if (get_segment(x, name, l, e) == 0) {
+        add(x, STEAL(l), NULL);
+        return 0;
+    }
+    if (e->code == ERR_NOENT) { /* merged into another one meanwhile */
+        err_clear(e);
+        return 0;
+    }
+    (void)err_wrap(e, "%s", name);
+    if (e->code != ERR_CORRUPT && e->code != ERR_LIMIT)
+        return -1;
+    l->damaged = true;
+    buf_done(&l->bytes);
+    add(x, STEAL(l), e->msg);
+    err_clear(e);
+    return 0;
+}
+
+struct listing {
+    struct index *index;
+    char (*names)[NAME_MAX_LEN];
+    size_t n, room;
+};
+
+static void
+listing_done(struct listing *l)
+{
+    free(l->names);
+}
+
+static int
+list_one(void *cookie, const char *name, const struct store_stat *stat,
+         struct err *e)
+{
+    struct listing *l = cookie;
+    uint8_t id[NAME_ID_BYTES];
+    int64_t time_ns = 0;
+
+    (void)stat;
+    (void)e;
+    if (!name_parse_index_delta(name, &time_ns, id) || is_loaded(l->index, id))
+        return 0; /* of others, or known */
+    if (l->n == l->room) {
+        l->room = l->room ? 2 * l->room : 64;
+        l->names = xrealloc(l->names, l->room * sizeof(l->names[0]));
+    }
+    (void)snprintf(l->names[l->n++], sizeof(l->names[0]), "%s", name);
+    return 0;
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+static int
+refresh_locked(struct index *x, struct err *e)
+{
+    CLEANUP(listing_done) struct listing l = {.index = x};
+    uint8_t id[NAME_ID_BYTES];
+    int64_t time_ns = 0;
+
+    if (store_list(x->store, "index/d/", list_one, &l, e) == -1)
+        return err_wrap(e, "cannot list the index");
+    if (l.n > 0)
+        qsort(l.names, l.n, sizeof(l.names[0]), by_name);
+    for (size_t i = 0; i < l.n; i++)
+        if (name_parse_index_delta(l.names[i], &time_ns, id) &&
+            load(x, l.names[i], id, e) == -1)
+            return -1;
+    return 0;
+}
+
+int
+index_refresh(struct index *x, struct err *e)
+{
+    (void)pthread_mutex_lock(&x->refreshing);
+    int rc = refresh_locked(x, e);
+    (void)pthread_mutex_unlock(&x->refreshing);
+    return rc;
+}
+
+int
+index_publish(struct index *x, struct segment_builder *b, int64_t now_ns,
+              uint64_t *out_bytes, struct err *e)
+{
+    CLEANUP(buf_done) struct buf sealed = buf_of(SEALED_MAX_BYTES);
+    uint8_t id[NAME_ID_BYTES];
+    char name[NAME_MAX_LEN];
+
+    rand_bytes(id, sizeof(id));
+    name_index_delta(now_ns, id, name);
+    CLEANUP(loaded_freep) struct loaded *l = loaded_new(id);
+    if (segment_builder_pack(b, x->keys->domain, &l->bytes, e) == -1 ||
+        segment_open(l->bytes.p, l->bytes.len, &l->segment, e) == -1 ||
+        segment_seal(x->keys, id, l->bytes.p, l->bytes.len, &sealed, e) == -1)
+        return -1;
+
+    /* A refresh that lists it before we have added it would load it twice. */
+    (void)pthread_mutex_lock(&x->refreshing);
+    int rc = store_put(x->store, name, sealed.p, sealed.len, e);
+    if (rc == 0)
+        add(x, STEAL(l), NULL);
+    (void)pthread_mutex_unlock(&x->refreshing);
+    *out_bytes = sealed.len;
+    return rc;
+}
+
+size_t
+index_find(struct index *x, const uint8_t gid[GID_BYTES],
+           struct location out[INDEX_MAX_LOCATIONS])
+{
+    size_t n = 0;
+
+    (void)pthread_rwlock_rdlock(&x->lock);
+    for (size_t i = x->n; i > 0 && n < INDEX_MAX_LOCATIONS; i--) {
+        const struct loaded *l = x->loaded[i - 1];
+        if (!l->damaged && segment_maybe(&l->segment, gid))
+            n += segment_find(&l->segment, gid, out + n,
+                              INDEX_MAX_LOCATIONS - n);
+    }
+    (void)pthread_rwlock_unlock(&x->lock);
+    return n;
+}
+
+bool
+index_damage(struct index *x, char *out, size_t room)
+{
+    (void)pthread_rwlock_rdlock(&x->lock);
+    bool any = x->damage[0] != '\0';
+    (void)snprintf(out, room, "%s", x->damage);
+    (void)pthread_rwlock_unlock(&x->lock);
+    return any;
+}

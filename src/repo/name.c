@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "repo/name.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/hex.h"
+#include "base/text.h"
+
+enum { TIME_CHARS = 29, SECOND_CHARS = 19 };
+
+#define NS_PER_S INT64_C(1000000000)
+/* The last nanosecond that four digits of a year can say. */
+#define TIME_MAX_NS INT64_C(9223372036854775807)
+
+const char NAME_CONFIG[] = "config";
+
+static void
+format_name(char *out, const char *prefix, const char *mid, const char *last)
+{
+    int n = snprintf(out, NAME_MAX_LEN, "%s%s%s", prefix, mid, last);
+
+    assert(n > 0 && n < NAME_MAX_LEN);
+    (void)n;
+}
+
+void
+name_key(const uint8_t id[NAME_ID_BYTES], char *out)
+{
+    char hex[2 * NAME_ID_BYTES + 1];
+
+    hex_encode(id, NAME_ID_BYTES, hex);
+    format_name(out, "keys/", hex, "");
+}
+
+void
+name_pack(enum pack_kind kind, const uint8_t sha256[32], char *out)
+{
+    char hex[65];
+    char fan[] = {0, 0, '/', 0};
+
+    hex_encode(sha256, 32, hex);
+    memcpy(fan, hex, 2);
+    format_name(out, kind == PACK_DATA ? "packs/d/" : "packs/m/", fan, hex);
+}
+
+/* "2026-11-22T10:00:00Z" and the nanoseconds. */
+static void
+format_time(int64_t time_ns, char out[NAME_TIME_LEN])
+{
+    char text[CLOCK_TEXT_LEN];
+
+    if (time_ns < 0)
+        time_ns = 0;
+    clock_format_utc(time_ns, text);
+    text[SECOND_CHARS] = '\0';
+    for (char *p = text; *p; p++)
+        *p = *p == 'T' ? 't' : *p == ':' ? '-' : *p;
+    (void)snprintf(out, NAME_TIME_LEN, "%.19s.%09u", text,
+                   (unsigned)(time_ns % NS_PER_S));
+}
+
+/* The exact inverse: whatever format_time would write otherwise is refused. */
+static bool
+parse_time(const char *s, int64_t *out)
+{
+    char text[CLOCK_TEXT_LEN], again[NAME_TIME_LEN];
+    uint64_t ns = 0;
+
+    if (strnlen(s, TIME_CHARS) < TIME_CHARS || s[SECOND_CHARS] != '.')
+        return false;
+    memcpy(text, s, SECOND_CHARS);
+    text[10] = 'T';
+    text[13] = text[16] = ':';
+    text[SECOND_CHARS] = 'Z';
+    text[SECOND_CHARS + 1] = '\0';
+    if (!clock_parse_utc(text, out) || *out < 0)
+        return false;
+    memcpy(text, s + SECOND_CHARS + 1, 9);
+    text[9] = '\0';
+    if (!text_parse_u64(text, &ns) || *out > TIME_MAX_NS - (int64_t)ns)
+        return false;
+    *out += (int64_t)ns;
+    format_time(*out, again);
+    return memcmp(again, s, TIME_CHARS) == 0;
+}
+
+/* "TIME-ID" to the end. */
+static void
+format_tail(int64_t time_ns, const uint8_t id[NAME_ID_BYTES], char *out)
+{
+    format_time(time_ns, out);
+    out[TIME_CHARS] = '-';
+    hex_encode(id, NAME_ID_BYTES, out + TIME_CHARS + 1);
+}
+
+static bool
+parse_tail(const char *s, int64_t *out_time_ns, uint8_t out_id[NAME_ID_BYTES])
+{
+    return parse_time(s, out_time_ns) && s[TIME_CHARS] == '-' &&
+           hex_decode(s + TIME_CHARS + 1, out_id, NAME_ID_BYTES);
+}
+
+void
+name_index_delta(int64_t time_ns, const uint8_t id[NAME_ID_BYTES], char *out)
+{
+    char tail[NAME_TIME_LEN + 2 * NAME_ID_BYTES + 2];
+
+    format_tail(time_ns, id, tail);
+    format_name(out, "index/d/", tail, "");
+}
+
+bool
+name_parse_index_delta(const char *name, int64_t *out_time_ns,
+                       uint8_t out_id[NAME_ID_BYTES])
+{
+    return text_starts(name, "index/d/") &&
+           parse_tail(name + 8, out_time_ns, out_id);
+}
+
+void
+name_ref(const struct ref_name *n, char *out)
+{
+    char tail[NAME_TIME_LEN + 2 * NAME_ID_BYTES + 2];
+    char folder[40], machine[2 * NAME_TAG_BYTES + 1];
+
+    hex_encode(n->machine, NAME_TAG_BYTES, machine);
+    (void)snprintf(folder, sizeof(folder), "%08x/%s/", n->ns, machine);
+    format_tail(n->time_ns, n->id, tail);
+    format_name(out, "refs/", folder, tail);
+}
+
+bool
+name_parse_ref(const char *name, struct ref_name *out)
+{
+    enum { NS = 5, MACHINE = NS + 9, TAIL = MACHINE + 2 * NAME_TAG_BYTES + 1 };
+    uint8_t ns[4];
+    char part[2 * NAME_TAG_BYTES + 1];
+
+    if (!text_starts(name, "refs/") || strlen(name) < TAIL ||
+        name[MACHINE - 1] != '/' || name[TAIL - 1] != '/')
+        return false;
+    memcpy(part, name + NS, 8);
+    part[8] = '\0';
+    if (!hex_decode(part, ns, sizeof(ns)))
+        return false;
+    memcpy(part, name + MACHINE, sizeof(part) - 1);
+    part[sizeof(part) - 1] = '\0';
+    out->ns = get_be32(ns);
+    return hex_decode(part, out->machine, NAME_TAG_BYTES) &&
+           parse_tail(name + TAIL, &out->time_ns, out->id);
+}
+
+bool
+name_parse_pack(const char *name, enum pack_kind *out_kind,
+                uint8_t out_sha256[32])
+{
+    char again[NAME_MAX_LEN];
+
+    if (text_starts(name, "packs/d/"))
+        *out_kind = PACK_DATA;
+    else if (text_starts(name, "packs/m/"))
+        *out_kind = PACK_META;
+    else
+        return false;
+    if (strlen(name) != 8 + 3 + 64 || !hex_decode(name + 11, out_sha256, 32))
+        return false;
+    name_pack(*out_kind, out_sha256, again);
+    return strcmp(again, name) == 0;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * packer: takes the sealed objects of one backup, fills packs with them,
+ * uploads the packs that are full and publishes where the objects are.
+ *
+ * One pack of each kind is open at a time, whatever the number of volumes;
+ * uploads run on threads of their own.  There are at most PACKER_MAX_PACKS
+ * packs in memory: who would fill one more waits for an upload.
+ *
+ * Order:     an index delta names only packs that are in the store already.
+ * Threads:   packer_add and _claim from many at once.
+ * Errors:    the first failure of an upload fails all that follows.
+ */
+#ifndef REPO_PACKER_H
+#define REPO_PACKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "repo/pack.h"
+
+struct cancel;
+struct err;
+struct index;
+struct keyring;
+struct packer;
+struct store;
+
+enum {
+    PACKER_MAX_PACKS = 4,
+    PACKER_UPLOADERS = 2,
+    /* A delta is published before the end once it has that many. */
+    PACKER_DELTA_ENTRIES = 1 << 20
+};
+
+/* Borrows all four. */
+struct packer *packer_new(struct store *st, const struct keyring *k,
+                          struct index *x, struct cancel *cancel);
+/* Gives up what packer_finish has not published.  NULL is allowed. */
+void packer_free(struct packer *p);
+
+/* Was the object claimed before, and is not in the index yet? */
+bool packer_has(struct packer *p, const uint8_t gid[GID_BYTES]);
+/* True for one caller only, who must then add the object. */
+bool packer_claim(struct packer *p, const uint8_t gid[GID_BYTES]);
+
+/* Copies the bytes. */
+int packer_add(struct packer *p, enum pack_kind kind, enum object_type type,
+               const uint8_t id[OBJECT_ID_BYTES], size_t plain_len,
+               const uint8_t *sealed, size_t len, struct err *e);
+
+/* Everything added is durable and in the index when it returns 0.  Once. */
+int packer_finish(struct packer *p, struct err *e);
+
+/* Bytes put into packs and index segments so far. */
+uint64_t packer_stored_bytes(struct packer *p);
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room that make up repo.h and volume.h share. */
+#ifndef REPO_REPO_INTERNAL_H
+#define REPO_REPO_INTERNAL_H
+
+#include "repo/config.h"
+#include "repo/keyring.h"
+#include "repo/node.h"
+#include "repo/repo.h"
+#include "repo/volume.h"
+
+struct fetch;
+struct index;
+struct password_cost;
+struct relied;
+struct sealer;
+struct store;
+
+struct repo {
+    struct store *store; /* borrowed */
+    struct keyring keys;
+    struct config config;
+    struct index *index;
+    struct fetch *fetch;
+    char id[REPO_ID_LEN + 1];
+};
+
+/* repo_init, with a password that is more or less costly to try. */
+int repo_init_at_cost(struct store *st, const char *password,
+                      const struct password_cost *cost, struct err *e);
+
+/* ---- backup.c, for volume_write.c ------------------------------------ */
+
+/* What a slot's job works with; one a thread. */
+struct seat {
+    struct seat *next;
+    struct sealer *sealer;
+};
+struct seat *backup_take_seat(struct backup_writer *b);
+void backup_give_seat(struct backup_writer *b, struct seat *s);
+
+/* A volume of the backup has begun, has ended. */
+void backup_volume_begun(struct backup_writer *b);
+void backup_volume_ended(struct backup_writer *b);
+uint8_t backup_chunker(const struct backup_writer *b);
+
+/* A slot's memory, for a caller to fill; waits while there are too many. */
+int backup_take_slot(struct backup_writer *b, struct slot **out, struct err *e);
+void backup_give_slot(struct backup_writer *b, struct slot *s);
+
+/* Have a worker run fn(s), as soon as one is free. */
+void backup_run(struct backup_writer *b, void (*fn)(struct slot *s),
+                struct slot *s);
+
+/* The backup has failed: the first error is the one it fails with. */
+void backup_fail(struct backup_writer *b, const struct err *e);
+/* With that error, or ERR_CANCELED. */
+int backup_check(struct backup_writer *b, struct err *e);
+
+void backup_count_read(struct backup_writer *b, uint64_t bytes);
+
+/* Store the object unless the repository has it; either way, its name. */
+int backup_store_leaf(struct backup_writer *b, struct sealer *s, const void *p,
+                      size_t len, uint8_t out_h[CAPABILITY_BYTES],
+                      struct err *e);
+int backup_store_node(struct backup_writer *b, struct sealer *s, struct node *n,
+                      uint8_t out_h[CAPABILITY_BYTES], struct err *e);
+
+/* ---- publish.c, for backup.c ----------------------------------------- */
+
+/* All objects of `m` are durable and in the index: check that they and what
+ * the backup relies on are still there, then put its ref. */
+int publish_backup(struct repo *r, const struct manifest *m,
+                   struct relied *relied, struct cancel *cancel, struct err *e);
+
+#endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The reading half of volume.h. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "repo/fetch.h"
+#include "repo/repo_internal.h"
+#include "repo/tree.h"
+
+struct volume_reader {
+    struct fetch *fetch; /* borrowed */
+    struct volume_root root;
+};
+
+int
+volume_open(struct repo *r, const struct volume_root *root,
+            struct volume_reader **out, struct err *e)
+{
+    if (root->size_bytes > VOLUME_SIZE_MAX ||
+        root->levels != tree_levels(root->size_bytes))
+        return err_set(e, ERR_CORRUPT,
+                       "a volume of %llu bytes does not have %u levels",
+                       (unsigned long long)root->size_bytes, root->levels);
+    struct volume_reader *v = xcalloc(1, sizeof(*v));
+    v->fetch = r->fetch;
+    v->root = *root;
+    *out = v;
+    return 0;
+}
+
+void
+volume_close(struct volume_reader *v)
+{
+    free(v);
+}
+
+void
+volume_closep(struct volume_reader **v)
+{
+    volume_close(*v);
+}
+
+/*
+ * Walk from the root towards slot `index`: 1 and the slot's capability in out_h
+ * if it is not null; 0 and in *out_next the first slot behind the null subtree.
+ */
+static int
+find_slot(struct volume_reader *v, uint64_t index,
+          uint8_t out_h[CAPABILITY_BYTES], uint64_t *out_next, struct err *e)
+{
+    uint8_t h[CAPABILITY_BYTES];
+
+    memcpy(h, v->root.h, sizeof(h));
+    for (uint8_t level = v->root.levels;; level--) {
+        uint64_t below = tree_slots_below(level);
+        if (bytes_are_zero(h, sizeof(h))) {
+            *out_next = (index / below + 1) * below;
+            return 0;
+        }
+        if (level == 0)
+            break;
+        struct fetched_node *fetched = NULL;
+        if (fetch_node(v->fetch, h, level, &fetched, e) == -1)
+            return -1;
+        const struct node *n = fetched_node(fetched);
+        uint32_t child = index / (below / NODE_FANOUT) % NODE_FANOUT;
+        if (child < n->n)
+            memcpy(h, n->entries[child].h, sizeof(h));
+        else
+            memset(h, 0, sizeof(h));
+        fetch_node_put(v->fetch, fetched);
+    }
+    memcpy(out_h, h, sizeof(h));
+    return 1;
+}
+
+int
+volume_next_slot(struct volume_reader *v, uint64_t *index, struct err *e)
+{
+    uint64_t slots = tree_slots(v->root.size_bytes);
+    uint8_t h[CAPABILITY_BYTES];
+
+    for (uint64_t at = *index; at < slots;) {
+        int rc = find_slot(v, at, h, &at, e);
+        if (rc == 1)
+            *index = at;
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+static void
+mark(uint64_t marked[VOLUME_SLOT_BLOCKS / 64], uint32_t first, uint32_t blocks)
+{
+    for (uint32_t i = first; i < first + blocks; i++)
+        marked[i / 64] |= UINT64_C(1) << (i % 64);
+}
+
+/* Lay the node's leaves out over the slot; zeros in between. */
+static int
+lay_out(const struct node *n, uint32_t slot_blocks, uint8_t *out,
+        uint64_t *marked, struct fetch_leaf *leaves, size_t *out_n,
+        struct err *e)
+{
+    uint32_t at = 0;
+    size_t count = 0;
+
+    for (uint32_t i = 0; i < n->n; i++) {
+        const struct node_entry *entry = &n->entries[i];
+        uint8_t *to = out + (size_t)at * VOLUME_BLOCK_BYTES;
+        size_t len = (size_t)entry->blocks * VOLUME_BLOCK_BYTES;
+        if (entry->blocks > slot_blocks - at)
+            return err_set(e, ERR_CORRUPT,
+                           "the slot goes on behind the volume's end");
+        if (node_is_hole(entry)) {
+            memset(to, 0, len);
+        } else {
+            leaves[count++] =
+                (struct fetch_leaf){.h = entry->h, .out = to, .len = len};
+            mark(marked, at, entry->blocks);
+        }
+        at += entry->blocks;
+    }
+    memset(out + (size_t)at * VOLUME_BLOCK_BYTES, 0,
+           VOLUME_SLOT_BYTES - (size_t)at * VOLUME_BLOCK_BYTES);
+    *out_n = count;
+    return 0;
+}
+
+static int
+read_node(struct volume_reader *v, uint64_t index, const struct node *n,
+          uint8_t *out, uint64_t *marked, struct err *e)
+{
+    CLEANUP(freep)
+    struct fetch_leaf *leaves = xcalloc(n->n, sizeof(leaves[0]));
+    uint64_t start = index * VOLUME_SLOT_BYTES;
+    uint64_t len = u64_min(VOLUME_SLOT_BYTES, v->root.size_bytes - start);
+    size_t count = 0, failed = 0;
+
+    if (lay_out(n, (uint32_t)div_up(len, VOLUME_BLOCK_BYTES), out, marked,
+                leaves, &count, e) == -1)
+        return -1;
+    if (fetch_leaves(v->fetch, leaves, count, &failed, e) == -1) {
+        uint64_t at = start + (uint64_t)(leaves[failed].out - out);
+        return err_wrap(e, "bytes %llu to %llu", (unsigned long long)at,
+                        (unsigned long long)(at + leaves[failed].len - 1));
+    }
+    return 0;
+}
+
+int
+volume_read_slot(struct volume_reader *v, uint64_t index, uint8_t *out,
+                 uint64_t marked[VOLUME_SLOT_BLOCKS / 64], struct err *e)
+{
+    struct fetched_node *fetched = NULL;
+    uint8_t h[CAPABILITY_BYTES];
+    uint64_t next = 0;
+
+    if (index >= tree_slots(v->root.size_bytes))
+        return err_set(e, ERR_USAGE, "the volume has no slot %llu",
+                       (unsigned long long)index);
+    memset(marked, 0, VOLUME_SLOT_BLOCKS / 8);
+    int rc = find_slot(v, index, h, &next, e);
+    if (rc == 0) {
+        memset(out, 0, VOLUME_SLOT_BYTES);
+        return 0;
+    }
+    if (rc == 1)
+        rc = fetch_node(v->fetch, h, 0, &fetched, e);
+    if (rc == 0)
+        rc = read_node(v, index, fetched_node(fetched), out, marked, e);
+    fetch_node_put(v->fetch, fetched);
+    return rc == 0 ? 0 : err_wrap(e, "slot %llu", (unsigned long long)index);
+}

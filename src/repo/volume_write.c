@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The writing half of volume.h. */
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "repo/chunker.h"
+#include "repo/repo_internal.h"
+#include "repo/tree.h"
+
+struct volume_writer {
+    struct backup_writer *backup;
+    char *name; /* for messages */
+    uint64_t size_bytes;
+    uint8_t chunker;
+    pthread_mutex_t lock; /* guards the two below */
+    pthread_cond_t done;  /* no job is left */
+    size_t jobs;
+    struct tree_list slots; /* those that are not all zero */
+};
+
+int
+volume_begin(struct backup_writer *b, const char *name, uint64_t size_bytes,
+             struct volume_writer **out, struct err *e)
+{
+    if (size_bytes > VOLUME_SIZE_MAX)
+        return err_set(e, ERR_LIMIT,
+                       "volume \"%s\" has %llu bytes, more than the %llu that "
+                       "a repository takes",
+                       name, (unsigned long long)size_bytes,
+                       (unsigned long long)VOLUME_SIZE_MAX);
+    if (backup_check(b, e) == -1)
+        return -1;
+    struct volume_writer *v = xcalloc(1, sizeof(*v));
+    v->backup = b;
+    v->name = xstrdup(name);
+    v->size_bytes = size_bytes;
+    v->chunker = backup_chunker(b);
+    (void)pthread_mutex_init(&v->lock, NULL);
+    (void)pthread_cond_init(&v->done, NULL);
+    backup_volume_begun(b);
+    *out = v;
+    return 0;
+}
+
+int
+volume_slot(struct volume_writer *v, uint64_t index, struct slot **out,
+            struct err *e)
+{
+    struct slot *s = NULL;
+
+    if (index >= tree_slots(v->size_bytes))
+        return err_set(e, ERR_USAGE, "volume \"%s\" has no slot %llu", v->name,
+                       (unsigned long long)index);
+    if (backup_take_slot(v->backup, &s, e) == -1)
+        return -1;
+    s->index = index;
+    s->len = (uint32_t)u64_min(VOLUME_SLOT_BYTES,
+                               v->size_bytes - index * VOLUME_SLOT_BYTES);
+    memset(s->marked, 0, sizeof(s->marked));
+    s->owner = v;
+    *out = s;
+    return 0;
+}
+
+void
+slot_mark(struct slot *s, uint32_t offset, uint32_t len)
+{
+    assert(offset % VOLUME_BLOCK_BYTES == 0 &&
+           range_inside(offset, len, s->len));
+    if (len == 0)
+        return;
+    uint32_t end = offset + len;
+    uint32_t last = (end - 1) / VOLUME_BLOCK_BYTES;
+
+    /* The last block of a volume may be short; all of a block is stored. */
+    if (end % VOLUME_BLOCK_BYTES != 0) {
+        assert(end == s->len);
+        memset(s->data + end, 0, VOLUME_BLOCK_BYTES - end % VOLUME_BLOCK_BYTES);
+    }
+    for (uint32_t i = offset / VOLUME_BLOCK_BYTES; i <= last; i++)
+        s->marked[i / 64] |= UINT64_C(1) << (i % 64);
+}
+
+static uint64_t
+marked_bytes(const struct slot *s)
+{
+    uint64_t blocks = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(s->marked); i++)
+        blocks += (uint64_t)__builtin_popcountll(s->marked[i]);
+    return u64_min(blocks * VOLUME_BLOCK_BYTES, s->len);
+}
+
+/* Cut into leaves, store these, then the node above them. */
+static int
+store_slot(struct volume_writer *v, struct slot *s, struct sealer *sealer,
+           struct err *e)
+{
+    CLEANUP(node_freep) struct node *n = node_new(0);
+    struct chunker_run run = {.chunker = v->chunker};
+    struct chunk chunk = {0};
+    uint8_t h[CAPABILITY_BYTES];
+    uint32_t at = 0;
+
+    while (chunker_next(&run, s, &chunk)) {
+        if (backup_store_leaf(
+                v->backup, sealer,
+                s->data + (size_t)chunk.first * VOLUME_BLOCK_BYTES,
+                (size_t)chunk.blocks * VOLUME_BLOCK_BYTES, h, e) == -1)
+            return -1;
+        node_add_hole(n, chunk.first - at);
+        node_add_leaf(n, chunk.blocks, h);
+        at = chunk.first + chunk.blocks;
+    }
+    if (n->n == 0)
+        return 0;
+    if (backup_store_node(v->backup, sealer, n, h, e) == -1)
+        return -1;
+    (void)pthread_mutex_lock(&v->lock);
+    tree_list_add(&v->slots, s->index, h);
+    (void)pthread_mutex_unlock(&v->lock);
+    return 0;
+}
+
+static void
+slot_job(struct slot *s)
+{
+    struct volume_writer *v = s->owner;
+    struct backup_writer *b = v->backup;
+    struct err e = {0};
+
+    if (backup_check(b, &e) == 0) {
+        struct seat *seat = backup_take_seat(b);
+        backup_count_read(b, marked_bytes(s));
+        if (store_slot(v, s, seat->sealer, &e) == -1)
+            (void)err_wrap(&e, "volume \"%s\"", v->name);
+        backup_give_seat(b, seat);
+    }
+    if (e.code != ERR_OK)
+        backup_fail(b, &e);
+    backup_give_slot(b, s);
+
+    (void)pthread_mutex_lock(&v->lock);
+    v->jobs--;
+    (void)pthread_cond_broadcast(&v->done);
+    (void)pthread_mutex_unlock(&v->lock);
+}
+
+void
+volume_submit(struct volume_writer *v, struct slot *s)
+{
+    (void)pthread_mutex_lock(&v->lock);
+    v->jobs++;
+    (void)pthread_mutex_unlock(&v->lock);
+    backup_run(v->backup, slot_job, s);
+}
+
+void
+volume_drop(struct volume_writer *v, struct slot *s)
+{
+    backup_give_slot(v->backup, s);
+}
+
+static void
+wait_for_jobs(struct volume_writer *v)
+{
+    (void)pthread_mutex_lock(&v->lock);
+    while (v->jobs > 0)
+        (void)pthread_cond_wait(&v->done, &v->lock);
+    (void)pthread_mutex_unlock(&v->lock);
+}
+
+struct storing {
+    struct backup_writer *backup;
+    struct sealer *sealer;
+};
+
+static int
+store_node(void *cookie, struct node *n, uint8_t out_h[CAPABILITY_BYTES],
+           struct err *e)
+{
+    struct storing *s = cookie;
+
+    if (backup_check(s->backup, e) == -1)
+        return -1;
+    return backup_store_node(s->backup, s->sealer, n, out_h, e);
+}
+
+static int
+build(struct volume_writer *v, struct volume_root *out, struct err *e)
+{
+    struct volume_root root = {.size_bytes = v->size_bytes,
+                               .levels = tree_levels(v->size_bytes),
+                               .chunker = v->chunker};
+
+    if (backup_check(v->backup, e) == -1)
+        return -1;
+    struct seat *seat = backup_take_seat(v->backup);
+    struct storing s = {.backup = v->backup, .sealer = seat->sealer};
+    int rc = tree_build(&v->slots, root.levels, store_node, &s, root.h, e);
+    backup_give_seat(v->backup, seat);
+    if (rc == -1) {
+        (void)err_wrap(e, "volume \"%s\"", v->name);
+        backup_fail(v->backup, e);
+        return -1;
+    }
+    *out = root;
+    return 0;
+}
+
+void
+volume_abandonp(struct volume_writer **vp)
+{
+    struct volume_writer *v = STEAL(*vp);
+
+    if (!v)
+        return;
+    wait_for_jobs(v);
+    backup_volume_ended(v->backup);
+    tree_list_done(&v->slots);
+    (void)pthread_cond_destroy(&v->done);
+    (void)pthread_mutex_destroy(&v->lock);
+    free(v->name);
+    free(v);
+}
+
+int
+volume_end(struct volume_writer **vp, struct volume_root *out, struct err *e)
+{
+    wait_for_jobs(*vp);
+    int rc = build(*vp, out, e);
+    volume_abandonp(vp);
+    return rc;
+}
