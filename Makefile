@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The front door: every target is one or two commands of Meson or of tools/.
+#
+#   make            build the program, build/src/cli/vmkeep
+#   make check      install what is missing, build, lint, run every test
+#   make demo       save a running machine and continue it elsewhere
+#   make install    PREFIX=/usr/local DESTDIR=
+#
+#   make lint       format, layers, symbols, scripts
+#   make tidy       clang-tidy over src/ (minutes)
+#   make format     clang-format in place
+#   make check-asan, check-tsan   tests under sanitizers; SUITES="base repo"
+#   make fuzz       TARGET=name RUNS=n or SECONDS_EACH=n
+#   make check-heavy   all sanitizers and a round of fuzzing
+#   make bench      measure
+#   make clean      remove the build folders
+#
+# SETUP=: keeps it from installing packages.
+
+BUILD = build
+PREFIX = /usr/local
+SETUP = tools/setup
+SECONDS_EACH = 60
+# What the sanitized runs leave out: hours of emulation that tell nothing new.
+SLOW = qemu bench
+
+suites = $(foreach s,$(SUITES),--suite $(s))
+no_slow = $(if $(SUITES),,$(foreach s,$(SLOW),--no-suite $(s)))
+# A report of a sanitizer ends the test; allocations that fail are tested.
+san_env = ASAN_OPTIONS=allocator_may_return_null=1:abort_on_error=1 \
+	TSAN_OPTIONS=allocator_may_return_null=1:halt_on_error=1 \
+	UBSAN_OPTIONS=halt_on_error=1:abort_on_error=1:print_stacktrace=1
+
+export PYTHONDONTWRITEBYTECODE = 1
+
+all: $(BUILD)/build.ninja
+	ninja -C $(BUILD)
+
+$(BUILD)/build.ninja:
+	$(SETUP)
+	meson setup --prefix=$(PREFIX) $(BUILD)
+
+setup:
+	$(SETUP)
+
+check: setup $(BUILD)/build.ninja
+	@tools/run-tests -C $(BUILD) --with 'lint=tools/lint $(BUILD)' $(suites)
+
+check-asan: setup
+	[ -f $(BUILD)-asan/build.ninja ] || meson setup $(BUILD)-asan \
+		-Db_sanitize=address,undefined -Db_lundef=false
+	@$(san_env) tools/run-tests -C $(BUILD)-asan $(suites) $(no_slow)
+
+check-tsan: setup
+	[ -f $(BUILD)-tsan/build.ninja ] || meson setup $(BUILD)-tsan \
+		-Db_sanitize=thread -Db_lundef=false
+	@$(san_env) tools/run-tests -C $(BUILD)-tsan $(suites) $(no_slow)
+
+check-heavy: check-asan check-tsan fuzz
+
+fuzz: setup
+	RUNS=$(RUNS) SECONDS_EACH=$(SECONDS_EACH) tools/fuzz $(BUILD)-fuzz $(TARGET)
+
+demo: setup all
+	tools/demo
+
+bench: setup all
+	tools/bench
+
+install: all
+	meson configure $(BUILD) -Dprefix=$(PREFIX)
+	DESTDIR=$(DESTDIR) meson install -C $(BUILD)
+
+lint: all
+	tools/lint $(BUILD)
+
+tidy: all
+	tools/tidy $(BUILD)
+
+format:
+	find src tests -name '*.[ch]' -exec clang-format -i {} +
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
+
+.PHONY: all setup check check-asan check-tsan check-heavy fuzz demo bench \
+	install lint tidy format clean
