@@ -23,7 +23,7 @@ PREFIX = /usr/local
 SETUP = tools/setup
 SECONDS_EACH = 60
 # What the sanitized runs leave out: hours of emulation that tell nothing new.
-SLOW = qemu bench
+SLOW = system bench
 
 suites = $(foreach s,$(SUITES),--suite $(s))
 no_slow = $(if $(SUITES),,$(foreach s,$(SLOW),--no-suite $(s)))
