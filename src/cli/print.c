@@ -4,7 +4,6 @@
 #include <stdint.h>
 #include <string.h>
 #include <wchar.h>
-#include <wctype.h>
 
 #include "base/buf.h"
 #include "base/mem.h"
@@ -19,10 +18,10 @@ next_char(const char *text, size_t len, size_t *columns)
     wchar_t c = 0;
     size_t n = mbrtowc(&c, text, len, &state); /* NOLINT(concurrency-*) */
 
-    if (n == 0 || n > len || !iswprint((wint_t)c))
+    if (n == 0 || n > len)
         return 0;
     int w = wcwidth(c);
-    if (w < 0)
+    if (w < 0) /* not printable */
         return 0;
     *columns = (size_t)w;
     return n;

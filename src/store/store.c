@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/store.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,16 +84,6 @@ store_room_for(struct buf *out, uint64_t size, const char *name, struct err *e)
         return NULL;
     }
     return buf_extend(out, (size_t)size);
-}
-
-int
-store_fail_errno(const struct store *st, const char *what, const char *name,
-                 struct err *e)
-{
-    (void)err_set_errno(e, ERR_STORE, "cannot %s object %s in %s", what, name,
-                        st->address);
-    e->code = ERR_STORE; /* whatever errno says: it is about the storage */
-    return -1;
 }
 
 int

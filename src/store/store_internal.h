@@ -46,10 +46,6 @@ bool store_prefix_ok(const char *prefix);
 uint8_t *store_room_for(struct buf *out, uint64_t size, const char *name,
                         struct err *e);
 
-/* "cannot WHAT object NAME in ADDRESS: errno's text", always ERR_STORE. */
-int store_fail_errno(const struct store *st, const char *what, const char *name,
-                     struct err *e);
-
 /* The errors that all stores word alike. */
 int store_fail_noent(const struct store *st, const char *name, struct err *e);
 int store_fail_exists(const struct store *st, const char *name, struct err *e);

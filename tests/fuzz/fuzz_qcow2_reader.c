@@ -13,7 +13,7 @@
 #include "base/err.h"
 #include "qcow2/reader.h"
 
-enum { VIEWS = 3, EXTENTS = 64, READ_BYTES = 1 << 16, FILE_MAX = 1 << 20 };
+enum { VIEWS = 3, EXTENTS = 20, READ_BYTES = 1 << 13, FILE_MAX = 1 << 20 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 

@@ -161,6 +161,8 @@ near_misses_are_named(void **state)
             "there is no option --completely-else; see `vmkeep save --help`");
     refused(PARSE("vmkeep --json save -ax"),
             "there is no option -x; see `vmkeep save --help`");
+    refused(PARSE("vmkeep save --json -xa one"),
+            "there is no option -x; see `vmkeep save --help`");
     /* An abbreviation of two. */
     refused(PARSE("vmkeep save --ve x"),
             "there is no option --ve; did you mean --verbose or --version?");

@@ -249,6 +249,57 @@ test_names(void **state)
     qcow2_header_done(&h);
 }
 
+/* Extensions need no end if the name of the backing file follows. */
+static void
+test_extensions_end_at_name(void **state)
+{
+    uint8_t p[FILE_BYTES];
+    struct qcow2_header h = {0};
+    struct err e = {0};
+
+    (void)state;
+    sound(p, 3);
+    put_be32(p + QCOW2_HEADER_BYTES, 0x12345678);
+    put_be32(p + QCOW2_HEADER_BYTES + 4, 80);
+    put_be64(p + QCOW2_AT_BACKING_OFFSET, 200);
+    put_be32(p + QCOW2_AT_BACKING_LEN, 8);
+    memset(p + 200, 'b', 8);
+    if (read_bytes(p, sizeof(p), &h, &e) == -1)
+        fail_msg("%s", e.msg);
+    assert_string_equal(h.backing, "bbbbbbbb");
+    qcow2_header_done(&h);
+}
+
+/* Subclusters need clusters of 16 KiB, and make entries larger. */
+static void
+test_extended(void **state)
+{
+    static const struct {
+        uint32_t bits, l1_len;
+        uint64_t size;
+        bool good;
+    } cases[] = {
+        {13, 1, 0, false},       {14, 1, 0, true},
+        {14, 1, 16 << 20, true}, {14, 1, (16 << 20) + 512, false},
+        {14, 2, 32 << 20, true}, {14, 1, 32 << 20, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        uint8_t p[FILE_BYTES];
+        struct qcow2_header h = {0};
+        struct err e = {0};
+        sound(p, 3);
+        put_be64(p + QCOW2_AT_INCOMPATIBLE, QCOW2_INCOMPAT_EXTENDED_L2);
+        put_be32(p + QCOW2_AT_CLUSTER_BITS, cases[i].bits);
+        put_be32(p + QCOW2_AT_L1_SIZE, cases[i].l1_len);
+        put_be64(p + QCOW2_AT_SIZE, cases[i].size);
+        assert_int_equal(read_bytes(p, sizeof(p), &h, &e),
+                         cases[i].good ? 0 : -1);
+        qcow2_header_done(&h);
+    }
+}
+
 /* 1024 bytes are one too many, whatever the cluster holds. */
 static void
 test_backing_name_limit(void **state)
@@ -307,6 +358,8 @@ main(void)
         cmocka_unit_test(test_cut_short),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_extensions_end_at_name),
+        cmocka_unit_test(test_extended),
         cmocka_unit_test(test_backing_name_limit),
         cmocka_unit_test(test_qemu_images),
     };

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include <cmocka.h>
 
@@ -32,5 +34,16 @@
         if ((call) == -1)                                               \
             fail_msg("%s: %s", err_code_name((err)->code), (err)->msg); \
     } while (0)
+
+/* The address of a socket with a short path. */
+static inline struct sockaddr_un
+address_of(const char *path)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+
+    assert_in_range(strlen(path), 1, sizeof(at.sun_path) - 1);
+    memcpy(at.sun_path, path, strlen(path));
+    return at;
+}
 
 #endif

@@ -12,7 +12,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -141,7 +140,7 @@ fake_start(void (*play)(struct fake *))
     (void)snprintf(f->dir, sizeof(f->dir), "/tmp/fake-qmp-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     (void)snprintf(f->path, sizeof(f->path), "%s/qmp", f->dir);
-    (void)snprintf(at.sun_path, sizeof(at.sun_path), "%s", f->path);
+    at = address_of(f->path);
     f->fd = f->passed_fd = -1;
     f->play = play;
     f->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

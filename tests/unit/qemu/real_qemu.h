@@ -73,7 +73,9 @@ real_make_dir(struct real *r)
 {
     (void)snprintf(r->dir, sizeof(r->dir), "/tmp/real-qemu-XXXXXX");
     assert_non_null(mkdtemp(r->dir));
-    (void)snprintf(r->socket, sizeof(r->socket), "%s/qmp", r->dir);
+    size_t n = strlen(r->dir);
+    memcpy(r->socket, r->dir, n);
+    memcpy(r->socket + n, "/qmp", sizeof("/qmp"));
 }
 
 /* An image DIR/NAME. */

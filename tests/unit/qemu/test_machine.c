@@ -3,7 +3,6 @@
 #include "qemu/machine.h"
 
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include "qemu/process.h"
 #include "real_qemu.h"
@@ -346,7 +345,7 @@ test_inherited_socket(void **state)
     if (geteuid() != 0)
         skip();
     real_make_dir(r);
-    (void)snprintf(at.sun_path, sizeof(at.sun_path), "%s", r->socket);
+    at = address_of(r->socket);
     int fd = socket(AF_UNIX, SOCK_STREAM, 0); /* QEMU is to have it */
     assert_int_equal(bind(fd, (void *)&at, sizeof(at)), 0);
     assert_int_equal(listen(fd, 1), 0);

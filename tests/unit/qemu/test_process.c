@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -19,17 +20,25 @@
 
 #define SLEEP "/bin/sleep"
 
+#define BEGAN "/where/it/began"
+
+/* Has the process the environment of run_it?  The last that execve sets. */
+static bool
+has_begun(pid_t pid)
+{
+    CLEANUP(freep) char *pwd = process_env(pid, "PWD");
+
+    return pwd && strcmp(pwd, BEGAN) == 0;
+}
+
 /* Runs `path` with the command line `argv` until stop_it. */
 static pid_t
 run_it(const char *path, char *const argv[])
 {
-    char *const env[] = {(char[]){"PWD=/where/it/began"}, (char[]){"PWDX=no"},
-                         NULL};
-    int go[2];
+    char *const env[] = {(char[]){"PWDX=no"}, (char[]){"PWD=" BEGAN}, NULL};
     pid_t parent = getpid();
-
-    assert_int_equal(pipe2(go, O_CLOEXEC), 0);
     pid_t pid = fork();
+
     assert_int_not_equal(pid, -1);
     if (pid == 0) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -37,9 +46,10 @@ run_it(const char *path, char *const argv[])
             (void)execve(path, argv, env);
         _exit(127);
     }
-    (void)close(go[1]);
-    assert_int_equal(fd_read_some(go[0], &(char){0}, 1), 0); /* at execve */
-    (void)close(go[0]);
+    while (!has_begun(pid)) {
+        assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
+        (void)poll(NULL, 0, 1);
+    }
     return pid;
 }
 

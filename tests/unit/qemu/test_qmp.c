@@ -180,7 +180,7 @@ test_queue_full(void **state)
     int fds[8];
 
     (void)state;
-    (void)snprintf(at.sun_path, sizeof(at.sun_path), "%s", f->path);
+    at = address_of(f->path);
     for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
         fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
         (void)connect(fds[i], (void *)&at, sizeof(at));
@@ -868,7 +868,7 @@ raw_connect(const struct fake *f)
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    (void)snprintf(at.sun_path, sizeof(at.sun_path), "%s", f->path);
+    at = address_of(f->path);
     assert_int_equal(connect(fd, (void *)&at, sizeof(at)), 0);
     return fd;
 }

@@ -3,7 +3,6 @@
 #include "qemu/qmp.h"
 
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include "base/fd.h"
 #include "real_qemu.h"
@@ -338,7 +337,7 @@ test_adopt_before_negotiation(void **state)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     qmp_close(q);
-    (void)snprintf(at.sun_path, sizeof(at.sun_path), "%s", r->socket);
+    at = address_of(r->socket);
     assert_int_equal(connect(fd, (void *)&at, sizeof(at)), 0);
     check_adopted(fd);
 }

@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -25,7 +24,7 @@ setup(void **state)
     if (!mkdtemp(s->dir))
         return -1;
     (void)snprintf(s->path, sizeof(s->path), "%s/s", s->dir);
-    (void)snprintf(at.sun_path, sizeof(at.sun_path), "%s", s->path);
+    at = address_of(s->path);
     s->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     *state = s;
     return bind(s->listener, (void *)&at, sizeof(at)) == 0 &&
@@ -52,7 +51,7 @@ client(const struct server *s)
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    (void)snprintf(at.sun_path, sizeof(at.sun_path), "%s", s->path);
+    at = address_of(s->path);
     assert_int_equal(connect(fd, (void *)&at, sizeof(at)), 0);
     return fd;
 }

@@ -47,7 +47,7 @@ setup(void **state)
     s->size = 8 * MIB + 300 * KIB; /* two slots and a node above */
     for (int i = 0; i < 2; i++) {
         s->p[i] = xcalloc(1, s->size);
-        fill_random(s->p[i], 100 * KIB, 1);
+        fill_random(s->p[i], 100 * KIB, (uint64_t)i + 10);
         fill_random(s->p[i] + 8 * MIB, 20 * KIB, (uint64_t)i + 2);
         CLEANUP(manifest_freep) struct manifest *m = NULL;
         assert_ok(write_backup(s->f.r, s->f.cancel, "web", i + 1, s->p[i],

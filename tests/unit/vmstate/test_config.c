@@ -105,6 +105,9 @@ page_bits_change_the_page_size(void **state)
     buf_reset(&b);
     put_page_bits(&b, 44); /* 12 if cut to five bits */
     must_fail(vmstate_config_read_sub, &b, ERR_UNSUP, "2^44");
+    buf_reset(&b);
+    put_page_bits(&b, 74); /* 10 if cut to six */
+    must_fail(vmstate_config_read_sub, &b, ERR_UNSUP, "2^74");
 }
 
 static void

@@ -243,13 +243,16 @@ a_page_whole_in_the_push_is_not_copied(void **state)
 static void
 a_stream_cut_short_anywhere_is_corrupt(void **state)
 {
-    CLEANUP(buf_done) struct buf b = stream();
+    CLEANUP(buf_done) struct buf b = stream(), tail = stream();
 
     (void)state;
     put_whole(&b);
+    put_tail(&tail);
     size_t whole = b.len;
     for (b.len = 0; b.len < whole; b.len++)
-        must_fail(&b, ERR_CORRUPT, "cut short");
+        must_fail(&b, ERR_CORRUPT,
+                  b.len <= whole - tail.len ? "ends before the device state"
+                                            : "does not end as a whole one");
     b.len = whole;
     buf_u8(&b, 0x00);
     must_fail(&b, ERR_CORRUPT, "does not end");
@@ -583,6 +586,10 @@ sections_must_belong_together(void **state)
     put_header(&b);
     put_short(&b, 0x02, STREAM_RAM_ID);
     must_fail(&b, ERR_CORRUPT, "section 2, which never began");
+    buf_reset(&b);
+    put_header(&b);
+    put_short(&b, 0x03, 0);
+    must_fail(&b, ERR_CORRUPT, "section 0, which never began");
     buf_reset(&b);
     put_begin(&b);
     size_t begun = b.len;
