@@ -50,12 +50,12 @@ check: setup $(BUILD)/build.ninja
 check-asan: setup
 	[ -f $(BUILD)-asan/build.ninja ] || meson setup $(BUILD)-asan \
 		-Db_sanitize=address,undefined -Db_lundef=false
-	@$(san_env) tools/run-tests -C $(BUILD)-asan $(suites) $(no_slow)
+	@$(san_env) tools/run-tests -C $(BUILD)-asan --slow 6 $(suites) $(no_slow)
 
 check-tsan: setup
 	[ -f $(BUILD)-tsan/build.ninja ] || meson setup $(BUILD)-tsan \
 		-Db_sanitize=thread -Db_lundef=false
-	@$(san_env) tools/run-tests -C $(BUILD)-tsan $(suites) $(no_slow)
+	@$(san_env) tools/run-tests -C $(BUILD)-tsan --slow 10 $(suites) $(no_slow)
 
 check-heavy: check-asan check-tsan fuzz
 

@@ -12,56 +12,50 @@
 #define CLUSTERS_MAX (UINT64_C(1) << 30)
 
 struct usage {
-    uint64_t cluster_bytes;
-    uint64_t n;              /* clusters of the file */
-    uint8_t *whole, *shared; /* bit maps: taken by one; by compressed data */
+    uint32_t cluster_bits;
+    uint64_t n;     /* clusters of the file */
+    uint64_t bytes; /* of one map */
+    uint8_t *maps;  /* taken by one; behind it: by compressed data */
 };
 
 static void
 usage_done(struct usage *u)
 {
-    freep(&u->whole);
-    freep(&u->shared);
+    freep(&u->maps);
 }
 
 static int
 usage_init(struct usage *u, const struct qcow2_view *v, struct err *e)
 {
+    uint64_t n = div_up(v->file.bytes, v->image->g.cluster_bytes);
+    uint64_t bytes = n / CHAR_BIT + 1;
     void *p = NULL;
 
-    *u = (struct usage){
-        .cluster_bytes = v->image->g.cluster_bytes,
-        .n = div_up(v->file.bytes, v->image->g.cluster_bytes),
-    };
-    if (u->n > CLUSTERS_MAX)
+    if (n > CLUSTERS_MAX)
         return err_set(e, ERR_LIMIT,
                        "the image file is too large to be checked");
-    if (mem_try(u->n / CHAR_BIT + 1, "a map of the image", &p, e) == -1)
+    if (mem_try(2 * bytes, "a map of the image", &p, e) == -1)
         return -1;
-    u->whole = p;
-    if (mem_try(u->n / CHAR_BIT + 1, "a map of the image", &p, e) == -1) {
-        usage_done(u);
-        return -1;
-    }
-    u->shared = p;
+    *u = (struct usage){v->image->g.cluster_bits, n, bytes, p};
     return 0;
 }
 
-/* Takes the clusters of [host, host + len); false if one was taken already.
- * What the file has grown by since is not looked at. */
+/* Takes the clusters of [host, host + len), len > 0; false if one was taken
+ * already. What the file has grown by since is not looked at. */
 static bool
 take(struct usage *u, uint64_t host, uint64_t len, bool shared)
 {
-    uint64_t end = u64_min(div_up(host + len, u->cluster_bytes), u->n);
+    uint64_t end = u64_min(((host + len - 1) >> u->cluster_bits) + 1, u->n);
+    uint8_t *mine = u->maps + (shared ? u->bytes : 0);
+    const uint8_t *other = u->maps + (shared ? 0 : u->bytes);
     bool ok = true;
 
-    for (uint64_t i = host / u->cluster_bytes; i < end; i++) {
+    for (uint64_t i = host >> u->cluster_bits; i < end; i++) {
         uint8_t bit = (uint8_t)(1 << i % CHAR_BIT);
-        uint8_t *mine = (shared ? u->shared : u->whole) + i / CHAR_BIT;
-        uint8_t other = (shared ? u->whole : u->shared)[i / CHAR_BIT];
-        if ((other & bit) || (!shared && (*mine & bit)))
+        if ((other[i / CHAR_BIT] & bit) ||
+            (!shared && (mine[i / CHAR_BIT] & bit)))
             ok = false;
-        *mine |= bit;
+        mine[i / CHAR_BIT] |= bit;
     }
     return ok;
 }
@@ -72,10 +66,11 @@ take_tables(struct usage *u, const struct qcow2_view *v, struct err *e)
     const struct qcow2_tables *t = &v->tables;
 
     if (!take(u, 0, 1, false) ||
-        !take(u, v->l1_offset, t->l1_len * QCOW2_ENTRY_BYTES, false))
+        (t->l1_len &&
+         !take(u, v->l1_offset, t->l1_len * QCOW2_ENTRY_BYTES, false)))
         return err_set(e, ERR_CORRUPT, "the L1 table lies over the header");
     for (uint64_t i = 0; i < t->l1_len; i++)
-        if (t->l1[i] && !take(u, t->l1[i], u->cluster_bytes, false))
+        if (t->l1[i] && !take(u, t->l1[i], v->image->g.cluster_bytes, false))
             return err_set(e, ERR_CORRUPT,
                            "the L2 table at %llu lies over another table",
                            (unsigned long long)t->l1[i]);
@@ -120,7 +115,7 @@ check_range(struct usage *u, struct qcow2_view *v, uint64_t at, uint64_t end,
 
     while (at < end) {
         struct qcow2_piece p = {0};
-        uint64_t cluster = at / u->cluster_bytes;
+        uint64_t cluster = at >> u->cluster_bits;
         if (qcow2_view_piece(v, at, end, &p, e) == -1)
             return -1;
         if (p.kind == QCOW2_UNALLOCATED && at >= v->disk_bytes)

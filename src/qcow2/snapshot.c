@@ -12,9 +12,6 @@
 #include "qcow2/header.h"
 #include "qcow2/imagefile.h"
 
-/* Extra data, id and name: the longest that an entry can go on. */
-enum { VARIABLE_MAX = QCOW2_SNAPSHOT_EXTRA_MAX + 2 * UINT16_MAX };
-
 /* A parsed entry and the lengths that its variable part has. */
 struct entry {
     struct qcow2_snapshot s;
@@ -86,8 +83,9 @@ check_entry(const struct entry *en, const struct qcow2_header *h, struct err *e)
 /* The entry at *offset, which moves past it. */
 static int
 read_entry(struct qcow2_file *f, const struct qcow2_header *h, uint64_t *offset,
-           uint8_t *variable, struct qcow2_snapshot *out, struct err *e)
+           struct qcow2_snapshot *out, struct err *e)
 {
+    CLEANUP(freep) uint8_t *variable = NULL;
     uint8_t fixed[QCOW2_SNAPSHOT_FIXED_BYTES];
 
     if (qcow2_file_read(f, *offset, fixed, sizeof(fixed), "an entry", e) == -1)
@@ -97,6 +95,7 @@ read_entry(struct qcow2_file *f, const struct qcow2_header *h, uint64_t *offset,
         return err_set(e, ERR_LIMIT, "%u bytes of extra data are too many",
                        en.extra_len);
     size_t len = (size_t)en.extra_len + en.id_len + en.name_len;
+    variable = xmalloc(len); /* 132 KiB at most */
     if (qcow2_file_read(f, *offset + sizeof(fixed), variable, len, "an entry",
                         e) == -1)
         return -1;
@@ -116,13 +115,12 @@ static int
 read_all(struct qcow2_file *f, const struct qcow2_header *h,
          struct qcow2_snapshots *s, struct err *e)
 {
-    CLEANUP(freep) uint8_t *variable = xmalloc(VARIABLE_MAX);
     uint64_t offset = h->snapshots_offset;
 
     for (; s->n < h->n_snapshots; s->n++) {
         if (offset - h->snapshots_offset > QCOW2_SNAPSHOT_TABLE_BYTES_MAX)
             return err_set(e, ERR_LIMIT, "the table is too large");
-        if (read_entry(f, h, &offset, variable, &s->list[s->n], e) == -1)
+        if (read_entry(f, h, &offset, &s->list[s->n], e) == -1)
             return err_wrap(e, "snapshot %zu of %u", s->n + 1, h->n_snapshots);
     }
     return 0;

@@ -70,7 +70,7 @@ unpack_deflate(z_stream *z, const uint8_t *in, size_t in_len, uint8_t *out,
 }
 
 static int
-unpack_zstd(ZSTD_DCtx *z, const uint8_t *in, size_t in_len, uint8_t *out,
+unpack_zstd(ZSTD_DCtx *z, const uint8_t *in, size_t in_len, void *out,
             size_t out_len, struct err *e)
 {
     ZSTD_inBuffer from = {.src = in, .size = in_len};

@@ -2,6 +2,7 @@
 #include "qemu/cmdline.h"
 
 #include <ctype.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -135,6 +136,24 @@ read_mon(struct cmdline *c, char *const *argv, const char *text)
         add_monitor_on(c, argv, id);
 }
 
+/* -object monitor-qmp,chardev=ID (QEMU 11.1), or the same as JSON */
+static void
+read_object(struct cmdline *c, char *const *argv, const char *text)
+{
+    bool is_json = text[0] == '{';
+    CLEANUP(json_decrefp)
+    json_t *j = is_json ? json_loads(text, 0, NULL) : NULL;
+    CLEANUP(optstr_freep)
+    struct optstr *o = is_json ? NULL : parse(text, "qom-type");
+    const char *type = o ? optstr_get(o, "qom-type")
+                         : json_string_value(json_object_get(j, "qom-type"));
+    const char *id = o ? optstr_get(o, "chardev")
+                       : json_string_value(json_object_get(j, "chardev"));
+
+    if (type && id && strcmp(type, "monitor-qmp") == 0)
+        add_monitor_on(c, argv, id);
+}
+
 static void
 read_name(struct cmdline *c, const char *text)
 {
@@ -187,5 +206,7 @@ cmdline_read(char *const *argv, struct cmdline *out)
             read_qmp(out, argv, v);
         else if ((v = value_of(argv, i, "mon")))
             read_mon(out, argv, v);
+        else if ((v = value_of(argv, i, "object")))
+            read_object(out, argv, v);
     }
 }

@@ -7,7 +7,7 @@
  * with a path for it.  What configuration files add (-readconfig) is not seen.
  *
  * Source: QEMU qemu-options.hx: -name, -uuid, -smbios, -qmp, -qmp-pretty,
- * -mon, -chardev.
+ * -mon, -object, -chardev.
  */
 #ifndef QEMU_CMDLINE_H
 #define QEMU_CMDLINE_H

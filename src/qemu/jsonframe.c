@@ -94,8 +94,6 @@ look_inside(struct jsonframe *f, uint8_t c, struct err *e)
         f->escaped = c == '\\' && !f->escaped;
         return 0;
     }
-    if (c == '\\')
-        return not_json(f, c, e);
     if (c == '"')
         f->in_string = true;
     else if (c == '{' || c == '[')

@@ -37,6 +37,7 @@ struct manifest {
     json_t *detail; /* an object */
 };
 
+/* With a new random id, the time now, and no text and volumes. */
 struct manifest *manifest_new(void);
 void manifest_free(struct manifest *m); /* NULL is allowed */
 void manifest_freep(struct manifest **m);

@@ -31,7 +31,7 @@ enum {
     PACKER_MAX_PACKS = 4,
     PACKER_UPLOADERS = 2,
     /* A delta is published before the end once it has that many. */
-    PACKER_DELTA_ENTRIES = 1 << 20
+    PACKER_DELTA_ENTRIES = 1 << 18
 };
 
 /* Borrows all four. */

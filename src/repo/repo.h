@@ -49,7 +49,8 @@ struct backup_stats {
 };
 
 struct backup_options {
-    uint64_t memory_bytes; /* limit on slots in flight; 0: 128 MiB */
+    uint64_t memory_bytes; /* limit on slots in flight; 0: 128 MiB.  Packs that
+                            * wait for the store take up to 140 MB more */
     unsigned threads;      /* 0: one a core */
     int level;             /* zstd level 1..9; 0: 1 */
     int no_verify;         /* nonzero: what was sealed is not opened again and
@@ -63,15 +64,20 @@ int backup_begin(struct repo *r, const struct backup_options *o,
 void backup_get_stats(struct backup_writer *b, struct backup_stats *out);
 
 /*
- * Make everything durable, then publish `m` (whose id, format fields and stats
- * are filled in) as the backup.  All volumes must have ended.  *b is freed and
- * NULL afterwards, also on failure, and then nothing has been published.
+ * Make everything durable, then publish `m` (whose stats are filled in; it has
+ * its id since it was made) as the backup.  All volumes must have ended.  *b is
+ * freed and NULL afterwards, also on failure, and then nothing has been
+ * published.  ERR_STORE also if a pack that the backup relies on has gone.
  */
 int backup_commit(struct backup_writer **b, struct manifest *m, struct err *e);
 /* Give up; what was uploaded is unreferenced and harmless.  For CLEANUP. */
 void backup_abandonp(struct backup_writer **b);
 
-/* Each backup's manifest, oldest first.  `m` is borrowed. */
+/*
+ * Each backup's manifest, oldest first.  `m` is borrowed.  A backup that can't
+ * be read does not end the listing: the others are given, then it fails with
+ * ERR_CORRUPT, naming the first such.
+ */
 typedef int backup_list_fn(void *cookie, const struct manifest *m,
                            struct err *e);
 int backup_list(struct repo *r, backup_list_fn *fn, void *cookie,
@@ -80,7 +86,8 @@ int backup_list(struct repo *r, backup_list_fn *fn, void *cookie,
 /*
  * The one backup that `name` means: an id, a prefix of it that is unique,
  * "latest", "MACHINE@latest", "MACHINE@TIME" (the newest not after that UTC
- * time).  MACHINE is a name or UUID.  ERR_NOENT; ERR_USAGE if ambiguous.
+ * time).  MACHINE is a name or UUID.  ERR_NOENT; ERR_USAGE if ambiguous;
+ * ERR_CORRUPT if a backup that can't be read could be the one.
  */
 int backup_find(struct repo *r, const char *name, struct manifest **out,
                 struct err *e);

@@ -65,8 +65,9 @@ int volume_begin(struct backup_writer *b, const char *name, uint64_t size_bytes,
                  struct volume_writer **out, struct err *e);
 
 /* An empty slot, the caller's until submitted or dropped.  Waits while the
- * backup has as much in memory as it may.  Fails with the error of an earlier
- * slot of this backup, or ERR_CANCELED. */
+ * backup has as much in memory as it may (so who holds slots while he asks for
+ * more must not hold that many).  Fails with the error of an earlier slot of
+ * this backup, or ERR_CANCELED. */
 int volume_slot(struct volume_writer *v, uint64_t index, struct slot **out,
                 struct err *e);
 /* Takes the slot; errors surface at a later volume_slot or volume_end. */

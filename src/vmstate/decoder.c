@@ -64,8 +64,8 @@ struct vmstate_decoder {
 };
 
 /*
- * A step reads one record at the start of p.  If that is whole it sets *used to
- * its length; else it sets d->need to more than len and leaves *used alone.
+ * A step reads one record at the start of p.  If that is whole it sets `used`
+ * to its length; else it sets d->need to more than `len` and leaves `used` 0.
  */
 struct input {
     const uint8_t *p;

@@ -55,7 +55,8 @@ int vmstate_decoder_push(struct vmstate_decoder *d, const uint8_t *p,
 void vmstate_decoder_without_vmdesc(struct vmstate_decoder *d);
 
 /*
- * The stream has ended: ERR_CORRUPT if not at a place where it may.
+ * The stream has ended: ERR_CORRUPT if not at a place where it may.  Asking
+ * changes nothing.
  *
  * Any cut before the end of the RAM is seen.  In the tail, device state does
  * not say where it ends; what is checked is that the stream's last bytes are

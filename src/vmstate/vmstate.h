@@ -47,7 +47,7 @@ struct vmstate_ram {
     uint32_t instance_id;
     uint32_t version_id;
     uint32_t page_bytes; /* of the target: 4096 on x86 */
-    bool has_switchover; /* told of the end before that: savevm since 10.0 */
+    bool has_switchover; /* SWITCHOVER_START before the end: savevm of 10.0 */
     bool has_end;        /* ended by SECTION_END, as savevm does */
     bool has_footers;    /* sections end with a footer: all but old machines */
     size_t n_blocks;

@@ -116,6 +116,9 @@ def test_several(box):
     r = box.run('backup', 'vmkeep-cli-a', 'vmkeep-cli-b')
     assert r.code == 3 and '1 of 2 machines saved' in r.out
     matches(r'^vmkeep: backup: vmkeep-cli-b: ', r.err)
+    with open('/dev/full', 'wb') as full:  # does not hide what else failed
+        r = box.run('backup', 'vmkeep-cli-a', 'vmkeep-cli-b', stdout=full)
+    assert r.code == 3 and 'cannot write the answer' in r.err
 
 
 def test_none_of_several(box):
@@ -220,6 +223,7 @@ def test_progress_and_interruption(box):
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=60)
     assert child.returncode == 130, (child.returncode, err)
+    assert b'putting everything right' in err
     left = os.listdir(box.path('out')) if os.path.exists(box.path('out')) else []
     assert all(name.endswith('.partial') for name in left), left
     assert os.path.isdir(repo)

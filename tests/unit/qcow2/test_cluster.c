@@ -153,7 +153,7 @@ test_random_bitmaps(void **state)
     for (unsigned i = 0; i < 3000; i++) {
         h.cluster_bits = 14 + (uint32_t)random_below(8);
         uint64_t cluster = UINT64_C(1) << h.cluster_bits, sub = cluster / 32;
-        uint32_t is_data = (uint32_t)(random_u64() & random_u64());
+        uint32_t is_data = (uint32_t)random_u64();
         uint32_t is_zero = (uint32_t)random_u64() & ~is_data;
         uint64_t bitmap = (uint64_t)is_zero << 32 | is_data;
         uint64_t base = cluster * random_below(1000), end = base + cluster;

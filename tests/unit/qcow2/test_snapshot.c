@@ -188,8 +188,7 @@ test_bad_tables(void **state)
     qcow2_snapshots_done(&s);
 
     static const struct {
-        uint32_t n;
-        uint64_t offset;
+        uint64_t n, offset;
         enum err_code code;
     } tables[] = {
         {1, 513, ERR_CORRUPT},        {1, UINT64_MAX - 511, ERR_CORRUPT},
@@ -198,12 +197,21 @@ test_bad_tables(void **state)
         {UINT32_MAX, 512, ERR_LIMIT},
     };
     for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
-        header.n_snapshots = tables[i].n;
+        header.n_snapshots = (uint32_t)tables[i].n;
         header.snapshots_offset = tables[i].offset;
         err_clear(&e);
         assert_int_equal(read_table(&b, &s, &e), -1);
         assert_int_equal(e.code, tables[i].code);
     }
+    /* A good table, but not at the start of a cluster. */
+    buf_reset(&b);
+    buf_zero(&b, TABLE_AT + 8);
+    add_entry(&b, &t);
+    header.n_snapshots = 1;
+    header.snapshots_offset = TABLE_AT + 8;
+    err_clear(&e);
+    assert_int_equal(read_table(&b, &s, &e), -1);
+    assert_int_equal(e.code, ERR_CORRUPT);
     header.n_snapshots = 0; /* then the offset means nothing */
     err_clear(&e);
     assert_int_equal(read_table(&b, &s, &e), 0);

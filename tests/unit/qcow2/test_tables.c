@@ -78,12 +78,13 @@ test_entries(void **state)
     struct err e = {0};
 
     (void)state;
-    put_be64(p + L1_AT + 8 * 5, 0); /* a hole */
+    put_be64(p + L1_AT + sizeof(uint64_t) * 5, 0); /* a hole */
     assert_int_equal(open_tables(&o, p, len, L1_AT, TABLES, &e), 0);
     for (unsigned i = 0; i < 20000; i++) {
         unsigned t = (unsigned)random_below(TABLES + 2);
         unsigned k = (unsigned)random_below(ENTRIES);
-        uint64_t offset = (uint64_t)t * SPAN + k * CLUSTER + random_below(512);
+        uint64_t offset =
+            (uint64_t)t * SPAN + (uint64_t)k * CLUSTER + random_below(512);
         const uint8_t *entry = NULL;
         bool there = t < TABLES && t != 5;
         assert_int_equal(qcow2_tables_entry(&o.t, offset, &entry, &e), there);

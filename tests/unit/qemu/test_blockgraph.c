@@ -100,6 +100,16 @@ run(struct qmp *q, const char *command, const char *args)
     assert_works(qmp_run(q, command, j, NULL, &e), &e);
 }
 
+/* Those of filters: how many, and of which node, differs between QEMUs. */
+static bool
+is_nameless_bitmap(const char *line)
+{
+    const char *sign = strstr(line, "/(nameless ");
+
+    return strncmp(line, "+ bitmaps / ", 12) == 0 && sign &&
+           sign < strchr(line, '\n');
+}
+
 /* What has changed since `before` holds these lines, and no others. */
 static void
 check_change(struct qmp *q, json_t *before, const char *const *parts)
@@ -108,8 +118,8 @@ check_change(struct qmp *q, json_t *before, const char *const *parts)
     CLEANUP(freep) char *diff = blockgraph_diff(before, now);
     size_t lines = 0, n = 0;
 
-    for (const char *c = diff; *c; c++)
-        lines += *c == '\n';
+    for (const char *at = diff; *at; at = strchr(at, '\n') + 1)
+        lines += !is_nameless_bitmap(at);
     for (; parts[n]; n++) {
         if (!strstr(diff, parts[n]))
             fail_msg("no \"%s\" in:\n%s", parts[n], diff);
@@ -260,9 +270,8 @@ test_fleecing(void **state)
         q, p,
         (const char *const[]){
             "+ nodes / scr = ", "+ nodes / scrp = ", "+ nodes / cbw = ",
-            "+ nodes / acc = ", "+ bitmaps / n0/(nameless 1) = ",
-            "+ bitmaps / cbw/(nameless 1) = ",
-            "+ bitmaps / cbw/(nameless 2) = ",
+            "+ nodes / acc = ",
+
             "~ backends / /machine/peripheral/vd0/virtio-backend / node = "
             "\"cbw\", was \"n0\"\n",
             "+ edges = \"/machine/peripheral/vd0/virtio-backend --root--> cbw",
@@ -370,8 +379,9 @@ test_fake(void **state)
     f = fake_start(play_failing);
     p = NULL;
     assert_works(qmp_connect(f->path, &q, &e), &e);
-    assert_fails(blockgraph_snapshot(q, &p, &e), &e, ERR_QEMU,
-                 "query-jobs: not now");
+    for (int i = 0; i < QMP_PENDING_MAX; i++) /* no reply stays unread */
+        assert_fails(blockgraph_snapshot(q, &p, &e), &e, ERR_QEMU,
+                     "query-jobs: not now");
     assert_null(p);
     assert_works(qmp_run(q, "x", NULL, NULL, &e), &e); /* still in step */
     qmp_close(q);

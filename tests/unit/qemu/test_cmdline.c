@@ -103,6 +103,21 @@ test_monitors(void **state)
          NULL,
          NULL,
          ""},
+        {{"qemu", "-chardev", "socket,id=m,path=/run/m,server=on", "-object",
+          "monitor-qmp,id=x,chardev=m"},
+         NULL,
+         NULL,
+         "/run/m "},
+        {{"qemu", "-chardev", "socket,id=m,path=/run/m,server=on", "-object",
+          "{\"qom-type\": \"monitor-qmp\", \"id\": \"x\", \"chardev\": \"m\"}"},
+         NULL,
+         NULL,
+         "/run/m "},
+        {{"qemu", "-chardev", "socket,id=m,path=/run/m,server=on", "-object",
+          "monitor-hmp,id=x,chardev=m"},
+         NULL,
+         NULL,
+         ""},
     };
 
     (void)state;
@@ -174,6 +189,11 @@ test_nonsense(void **state)
         {{"qemu", "-mon", "mode=control"}, NULL, NULL, ""},
         {{"", "-", "--", "---qmp", "unix:/a,server=on"}, NULL, NULL, ""},
         {{"qemu", "-name", "=x"}, NULL, NULL, ""},
+        {{"qemu", "-object", "{", "-object", "[]", "-object", "{}", "-object",
+          "", "-object", "{\"qom-type\": 1, \"chardev\": []}"},
+         NULL,
+         NULL,
+         ""},
         {{"qemu", "-smbios", ",", "-smbios", "type=1"}, NULL, NULL, ""},
     };
 

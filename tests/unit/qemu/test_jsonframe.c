@@ -141,24 +141,34 @@ test_numbers(void **state)
 
 /* Joined at any byte of a line, the next line's object is found. */
 static void
+check_joining(const char *line, const char *end)
+{
+    char text[512], out[1024];
+    struct err e = {0};
+
+    for (size_t n = 1; n < strlen(line); n++) {
+        (void)snprintf(text, sizeof(text), "%s%s{\"next\":1}%s{\"z\":2}%s",
+                       line + n, end, end, end);
+        for (size_t step = 1; step < 100; step += 13) {
+            assert_works(cut(text, step, true, out, sizeof(out), &e), &e);
+            assert_non_null(strstr(out, "{\"next\":1} {\"z\":2} "));
+        }
+    }
+}
+
+static void
 test_joining(void **state)
 {
-    const char *line = "{\"x\": [{\"a\\\\\\\"{}\": \"}{\\\"\"}, {\"y\": {}}], "
-                       "\"id\": 7}\r\n";
+    const char *line = "{\"x\": [{\"a\\\\\\\"{}\": \"}{\\\"\"}, \"s{b\", "
+                       "{\"y\": {}}], \"id\": 7}";
     const char *pretty = "{\r\n    \"return\": {\r\n        \"a{\": \"\\\"\"\r"
                          "\n    },\r\n    \"id\": 8\r\n}\r\n";
     char text[512], out[1024];
     struct err e = {0};
 
     (void)state;
-    for (size_t n = 1; n < strlen(line); n++) {
-        (void)snprintf(text, sizeof(text), "%s{\"next\":1}\r\n{\"z\":2}\r\n",
-                       line + n);
-        for (size_t step = 1; step < 100; step += 13) {
-            assert_works(cut(text, step, true, out, sizeof(out), &e), &e);
-            assert_non_null(strstr(out, "{\"next\":1} {\"z\":2} "));
-        }
-    }
+    check_joining(line, "\r\n");
+    check_joining(line, "\n");
     for (size_t n = 1; n < strlen(pretty); n++) {
         (void)snprintf(text, sizeof(text), "%s%s", pretty + n, pretty);
         assert_works(cut(text, 7, true, out, sizeof(out), &e), &e);

@@ -74,13 +74,14 @@ test_other_states(void **state)
 
     real_require();
     real_make_dir(r);
-    real_image(r, "n.raw", "raw", "8M");
+    real_image(r, "shm", "raw", "1M");
     real_start(r, (const char *const[]){
                       "-M", "pc", "-m", "64,slots=2,maxmem=256M", "-object",
                       "memory-backend-ram,id=more,size=128M", "-device",
-                      "pc-dimm,memdev=more", "-blockdev",
-                      "file,node-name=n,filename=n.raw", "-device",
-                      "nvme,drive=n,serial=1", NULL});
+                      "pc-dimm,memdev=more", "-object",
+                      "memory-backend-file,id=shm,size=1M,share=on,mem-path="
+                      "shm",
+                      "-device", "ivshmem-plain,memdev=shm", NULL});
     CLEANUP(qmp_closep) struct qmp *q = real_connect(r);
     assert_works(qmp_run(q, "cont", NULL, NULL, &e), &e);
     CLEANUP(machine_freep) struct machine *m = NULL;
@@ -93,7 +94,7 @@ test_other_states(void **state)
     assert_true(strncmp(m->type, "pc-i440fx-", 10) == 0);
     assert_true(m->ram_bytes == 192 << 20);
     assert_non_null(m->blockers[0]);
-    assert_non_null(strstr(m->blockers[0], "nvme"));
+    assert_non_null(strstr(m->blockers[0], "ivshmem"));
     assert_null(m->blockers[1]);
     assert_works(qmp_run(q, "stop", NULL, NULL, &e), &e);
     machine_free(m);

@@ -90,6 +90,48 @@ test_plain(void **state)
     check_monitor(f->sockets[1], r->pid);
 }
 
+/* Does this QEMU take this option? */
+static bool
+takes(const struct real *r, const char *option, const char *value)
+{
+    char *argv[] = {xstrdup(REAL_QEMU), xstrdup(option), xstrdup(value),
+                    xstrdup("-version"), NULL};
+    pid_t pid = real_spawn(r->dir, argv);
+    int status = 0;
+
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    for (size_t i = 0; argv[i]; i++)
+        free(argv[i]);
+    return status == 0;
+}
+
+/* The monitors of QEMU 11.1. */
+static void
+test_monitor_object(void **state)
+{
+    struct real *r = *state;
+    CLEANUP(list_done) struct list l = {0};
+
+    real_require();
+    real_make_dir(r);
+    if (!takes(r, "-object", "monitor-qmp,id=x,chardev=m"))
+        skip();
+    real_start_args(r,
+                    (const char *const[]){
+                        "-accel", "tcg", "-m", "64", "-S", "-nodefaults",
+                        "-display", "none", "-chardev",
+                        "socket,id=m,path=qmp,server=on,wait=off", "-object",
+                        "{\"qom-type\":\"monitor-qmp\",\"id\":\"x\","
+                        "\"chardev\":\"m\"}",
+                        NULL},
+                    r->socket);
+    qmp_close(real_connect(r));
+    const struct machine_found *f = find(&l, r->pid);
+    assert_non_null(f);
+    assert_string_equal(f->sockets[0], r->socket);
+    check_monitor(f->sockets[0], r->pid);
+}
+
 static void
 test_without_monitor(void **state)
 {
@@ -151,7 +193,10 @@ test_chroot(void **state)
     (void)snprintf(qmp, sizeof(qmp), "unix:%s/second,server=on,wait=off",
                    r->dir);
     assert_int_equal(mkdir(jail, 0700), 0);
-    real_start(r, (const char *const[]){"-chroot", "jail", "-qmp", qmp, NULL});
+    bool old = takes(r, "-chroot", "jail");
+    real_start(r, (const char *const[]){old ? "-chroot" : "-run-with",
+                                        old ? "jail" : "chroot=jail", "-qmp",
+                                        qmp, NULL});
     qmp_close(real_connect(r)); /* it is shut in now */
     const struct machine_found *f = find(&l, r->pid);
     assert_non_null(f);
@@ -246,9 +291,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        REAL_TEST(test_plain),  REAL_TEST(test_without_monitor),
-        REAL_TEST(test_others), REAL_TEST(test_chroot),
-        REAL_TEST(test_daemon), REAL_TEST(test_container),
+        REAL_TEST(test_plain),           REAL_TEST(test_monitor_object),
+        REAL_TEST(test_without_monitor), REAL_TEST(test_others),
+        REAL_TEST(test_chroot),          REAL_TEST(test_daemon),
+        REAL_TEST(test_container),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

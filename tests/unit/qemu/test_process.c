@@ -202,6 +202,33 @@ check_path(pid_t pid, const char *path, const char *wanted)
     assert_string_equal(got, wanted);
 }
 
+/* A process with a root of its own, or with mounts of its own; 0 if this place
+ * does not allow it. */
+static pid_t
+shut_in(bool with_root)
+{
+    char c = 'n';
+    int ready[2];
+
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    pid_t pid = fork();
+    assert_int_not_equal(pid, -1);
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        bool ok = with_root ? chroot("/tmp") == 0 : unshare(CLONE_NEWNS) == 0;
+        (void)!write(ready[1], ok ? "y" : "n", 1);
+        (void)pause();
+        _exit(0);
+    }
+    assert_int_equal(fd_read_some(ready[0], &c, 1), 1);
+    (void)close(ready[0]);
+    (void)close(ready[1]);
+    if (c == 'y')
+        return pid;
+    stop_it(pid);
+    return 0;
+}
+
 static void
 test_path(void **state)
 {
@@ -217,28 +244,20 @@ test_path(void **state)
     if (geteuid() != 0)
         skip();
 
-    /* one with mounts of its own */
-    int ready[2];
-    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
-    pid = fork();
-    if (pid == 0) {
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        bool ok = unshare(CLONE_NEWNS) == 0;
-        (void)!write(ready[1], ok ? "y" : "n", 1);
-        (void)pause();
-        _exit(0);
+    pid = shut_in(true);
+    if (pid > 0) {
+        (void)snprintf(wanted, sizeof(wanted), "/proc/%d/root/run/qmp", pid);
+        check_path(pid, "/run/qmp", wanted);
+        stop_it(pid);
     }
-    char c = 'n';
-    assert_int_equal(fd_read_some(ready[0], &c, 1), 1);
-    if (c == 'y') {
+    pid = shut_in(false);
+    if (pid > 0) {
         (void)snprintf(wanted, sizeof(wanted), "/proc/%d/root/run/qmp", pid);
         check_path(pid, "/run/qmp", wanted);
         (void)snprintf(wanted, sizeof(wanted), "/proc/%d/cwd/qmp", pid);
         check_path(pid, "qmp", wanted);
+        stop_it(pid);
     }
-    stop_it(pid);
-    (void)close(ready[0]);
-    (void)close(ready[1]);
 }
 
 int

@@ -199,6 +199,27 @@ a_leaf_that_names_nothing_is_refused(void **state)
 }
 
 static void
+an_inner_node_does_not_end_in_a_hole(void **state)
+{
+    CLEANUP(buf_done) struct buf b = bytes_of(inner());
+
+    (void)state;
+    memset(b.p + b.len - CAPABILITY_BYTES, 0, CAPABILITY_BYTES);
+    assert_fails(unpack(b.p, b.len, e), ERR_CORRUPT, "ends in a hole");
+}
+
+static void
+an_inner_node_has_128_children_at_most(void **state)
+{
+    CLEANUP(buf_done) struct buf b = bytes_of(inner());
+
+    (void)state;
+    put_le16(b.p + 2, 129);
+    buf_add(&b, capability(1), CAPABILITY_BYTES);
+    assert_fails(unpack(b.p, b.len, e), ERR_CORRUPT, "129 children");
+}
+
+static void
 a_full_slot_of_single_blocks_fits(void **state)
 {
     CLEANUP(buf_done) struct buf b = buf_of(OBJECT_PLAIN_MAX);
@@ -256,6 +277,8 @@ main(void)
         cmocka_unit_test(cut_short_or_too_long_is_refused),
         cmocka_unit_test(other_encodings_are_refused),
         cmocka_unit_test(a_leaf_that_names_nothing_is_refused),
+        cmocka_unit_test(an_inner_node_does_not_end_in_a_hole),
+        cmocka_unit_test(an_inner_node_has_128_children_at_most),
         cmocka_unit_test(a_full_slot_of_single_blocks_fits),
         cmocka_unit_test(children_are_the_ids_of_what_is_no_hole),
     };

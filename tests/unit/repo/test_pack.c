@@ -150,6 +150,22 @@ every_bit_is_checked(void **state)
     }
 }
 
+/* By somebody with the keys. */
+static void
+gaps_and_overlaps_are_refused(void **state)
+{
+    struct made *m = *state;
+
+    for (int i = 0; i < 3; i++) {
+        fill(m->pack);
+        m->pack->entries[i].offset += i == 2 ? (uint32_t)-1 : 1;
+        pack_seal(m->pack, &m->keys);
+        assert_fails(pack_check(m->pack->bytes, m->pack->len, m->pack->name,
+                                &m->keys, e),
+                     ERR_CORRUPT, "of the pack is at");
+    }
+}
+
 static void
 a_damaged_object_is_named(void **state)
 {
@@ -246,6 +262,7 @@ main(void)
         TEST(the_name_is_the_hash_and_never_the_same),
         TEST(a_pack_checks_out),
         TEST(every_bit_is_checked),
+        TEST(gaps_and_overlaps_are_refused),
         TEST(a_damaged_object_is_named),
         TEST(another_packs_bytes_are_not_this_pack),
         TEST(the_front_alone_says_if_the_size_is_right),

@@ -127,6 +127,12 @@ static void
 failures_are_not_kept(void **state)
 {
     struct made *m = *state;
+    char name[NAME_MAX_LEN];
+
+    /* Other bytes than may be left in memory from the tests before. */
+    fill_random(m->bytes, PACK_LEN, 99);
+    name_pack(m->at.kind, m->at.pack, name);
+    (void)store_mem_replace(m->mem, name, m->bytes, PACK_LEN);
 
     store_fault_set(m->st, &(struct store_fault){.at = 1});
     assert_fails(get(m, 1000, 0, 20000, e), ERR_STORE, "");

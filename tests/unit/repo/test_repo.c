@@ -121,6 +121,34 @@ an_interrupted_init_can_be_repeated(void **state)
     store_close(mem);
 }
 
+static int
+note_name(void *cookie, const char *name, const struct store_stat *stat,
+          struct err *e)
+{
+    (void)stat;
+    (void)e;
+    (void)snprintf(cookie, 256, "%s", name);
+    return 0;
+}
+
+static void
+a_damaged_key_is_not_a_wrong_password(void **state)
+{
+    struct fixture *f = *state;
+    CLEANUP(buf_done) struct buf bytes = buf_of(1 << 20);
+    struct repo *r = NULL;
+    char name[256];
+
+    assert_ok(store_list(f->st, "keys/", note_name, name, e));
+    assert_ok(store_get_all(f->st, name, &bytes, e));
+    bytes.p[bytes.len - 1] ^= 1;
+    assert_int_equal(store_mem_replace(f->st, name, bytes.p, bytes.len), 1);
+    assert_fails(repo_open(f->st, PASSWORD, &r, e), ERR_CORRUPT, "damaged");
+    assert_fails(repo_open(f->st, PASSWORD, &r, e), ERR_CORRUPT, name);
+    assert_ok(store_remove(f->st, name, e));
+    assert_fails(repo_open(f->st, PASSWORD, &r, e), ERR_KEY, "no key");
+}
+
 static void
 another_repositorys_config_is_refused(void **state)
 {
@@ -336,18 +364,6 @@ a_volume_of_elsewhere_is_refused(void **state)
     assert_int_equal(usage_of(f->st, "refs/").objects, 0);
 }
 
-static int
-remove_one(void *cookie, const char *name, const struct store_stat *stat,
-           struct err *e)
-{
-    char *out = cookie;
-
-    (void)stat;
-    (void)e;
-    (void)snprintf(out, 256, "%s", name);
-    return 0;
-}
-
 /* What a backup relies on went away while it was made. */
 static void
 a_lost_pack_fails_the_commit(void **state)
@@ -363,7 +379,7 @@ a_lost_pack_fails_the_commit(void **state)
     assert_ok(backup_begin(f->r, NULL, f->cancel, &b, e));
     assert_ok(write_volume(b, "disk/vda", p, sizeof(p), &root, e));
     manifest_add_volume(m, "disk/vda", &root);
-    assert_ok(store_list(f->st, "packs/d/", remove_one, name, e));
+    assert_ok(store_list(f->st, "packs/d/", note_name, name, e));
     assert_ok(store_remove(f->st, name, e));
     assert_fails(backup_commit(&b, m, e), ERR_STORE, "is gone");
     assert_int_equal(usage_of(f->st, "refs/").objects, 1);
@@ -467,6 +483,7 @@ main(void)
         TEST(init_needs_a_password),
         TEST(open_says_what_is_wrong),
         TEST(an_interrupted_init_can_be_repeated),
+        TEST(a_damaged_key_is_not_a_wrong_password),
         TEST(another_repositorys_config_is_refused),
         TEST(failing_storage_is_not_a_wrong_password),
         TEST(the_list_is_by_time),

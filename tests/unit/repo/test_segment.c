@@ -211,6 +211,9 @@ well_hashed_nonsense_is_refused(void **state)
     put_le32(p + entries + 16, 2); /* there are two packs */
     assert_refused(m, "outside of its pack");
     AGAIN;
+    put_le32(p + entries + 16, UINT32_MAX);
+    assert_refused(m, "outside of its pack");
+    AGAIN;
     put_le32(p + entries + 20, UINT32_MAX);
     assert_refused(m, "outside of its pack");
     AGAIN;

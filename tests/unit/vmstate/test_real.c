@@ -24,8 +24,7 @@ static const char *folder;
 
 static const struct real {
     const char *name, *first_block;
-    uint32_t section_id;
-    size_t head, tail, n_blocks, n_pages;
+    size_t section_id, head, tail, n_blocks, n_pages;
     bool has_end, has_switchover, has_footers;
 } reals[] = {
     {"real-bg-7.2", "microvm.ram", 2, 20, 18559, 5, 12, false, false, true},
