@@ -34,8 +34,9 @@ san_env = ASAN_OPTIONS=allocator_may_return_null=1:abort_on_error=1 \
 
 export PYTHONDONTWRITEBYTECODE = 1
 
+# The program only: everything is what check builds, the guest included.
 all: $(BUILD)/build.ninja
-	ninja -C $(BUILD)
+	ninja -C $(BUILD) src/cli/vmkeep
 
 $(BUILD)/build.ninja:
 	$(SETUP)
@@ -70,7 +71,10 @@ bench: setup all
 
 install: all
 	meson configure $(BUILD) -Dprefix=$(PREFIX)
-	DESTDIR=$(DESTDIR) meson install -C $(BUILD)
+	meson introspect --installed $(BUILD) | \
+		grep -o '"$(abspath $(BUILD))/[^"]*"' | \
+		sed 's,^"$(abspath $(BUILD))/,,; s,"$$,,' | xargs ninja -C $(BUILD)
+	DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
 
 lint: all
 	tools/lint $(BUILD)

@@ -368,6 +368,9 @@ undo(struct qmp *q, const struct intent *in, struct err *e)
     label_prefix(prefix, in->run);
     tried(&t, undo_pause(q, in, e), e);
     tried(&t, remove_exports(q, prefix, e), e);
+    /* First the socket that QEMU may keep without having made a server of it.
+     */
+    close_passed_fd(q, in->run, LABEL_NBD_FD);
     tried(&t, stop_nbd_server(q, in, e), e);
     tried(&t, end_migration(q, in, e), e);
     tried(&t, undo_pause(q, in, e), e); /* its end may have stopped the guest */
@@ -377,7 +380,6 @@ undo(struct qmp *q, const struct intent *in, struct err *e)
     tried(&t, delete_nodes(q, prefix, LABEL_SCRATCH, e), e);
     tried(&t, remove_fdsets(q, prefix, e), e);
     close_passed_fd(q, in->run, LABEL_STREAM_FD);
-    close_passed_fd(q, in->run, LABEL_NBD_FD);
     tried(&t, restore_capabilities(q, in, e), e);
     *e = t.first;
     return e->code == ERR_OK ? 0 : -1;

@@ -85,6 +85,7 @@ cli_main(int argc, char **argv)
             outcome = OUTCOME_FAILED;
         out_error(&c.out, name, NULL, (enum outcome)outcome, &e);
     }
+    signals_done();
     args_done(&c.args);
     return outcome;
 }

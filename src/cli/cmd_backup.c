@@ -169,6 +169,22 @@ save(struct batch *b, const char *name, const char *socket, struct err *e)
     return 0;
 }
 
+/* As the machine is called in `vmkeep machines`, if it is called anything; to
+ * be freed. */
+static char *
+ask_name(struct qmp *q, const char *otherwise)
+{
+    CLEANUP(json_decrefp) json_t *reply = NULL;
+    struct err ignored = {0}; /* whatever is wrong, the capture will say */
+
+    if (qmp_run(q, "query-name", NULL, &reply, &ignored) == 0) {
+        const char *name = json_string_value(json_object_get(reply, "name"));
+        if (name && *name)
+            return xstrdup(name);
+    }
+    return xstrdup(otherwise);
+}
+
 /* By one of its monitors that nobody else uses. */
 static int
 save_found(struct batch *b, const struct machine_found *f, struct err *e)
@@ -178,8 +194,9 @@ save_found(struct batch *b, const struct machine_found *f, struct err *e)
 
     if (target_connect(f, &q, &socket, e) == -1)
         return target_unreachable(f, e);
+    CLEANUP(freep) char *name = ask_name(q, f->name);
     qmp_close(STEAL(q)); /* the capture makes its own connection */
-    return save(b, f->name, socket, e);
+    return save(b, name, socket, e);
 }
 
 static int

@@ -93,15 +93,18 @@ spawn(const char *command, int stdout_fd, pid_t *out, struct err *e)
     char *argv[] = {shell, c, text, NULL};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
-    sigset_t defaults;
+    sigset_t defaults, none;
 
+    (void)sigemptyset(&none);
     (void)sigemptyset(&defaults);
     (void)sigaddset(&defaults, SIGPIPE);
     (void)posix_spawn_file_actions_init(&files);
     (void)posix_spawn_file_actions_adddup2(&files, stdout_fd, STDOUT_FILENO);
     (void)posix_spawnattr_init(&attributes);
     (void)posix_spawnattr_setsigdefault(&attributes, &defaults);
-    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+    (void)posix_spawnattr_setsigmask(&attributes, &none);
+    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF |
+                                                    POSIX_SPAWN_SETSIGMASK);
     errno = posix_spawn(out, "/bin/sh", &files, &attributes, argv, environ);
     (void)posix_spawn_file_actions_destroy(&files);
     (void)posix_spawnattr_destroy(&attributes);

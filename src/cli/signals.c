@@ -1,26 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/signals.h"
 
-#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/mem.h"
 #include "cli/outcome.h"
 #include "work/cancel.h"
+#include "work/pool.h"
 
-/* What the handlers need; a process has one set of signal handlers. */
+/* A process has one set of signals. */
 static struct {
-    _Atomic(struct cancel *) cancel;
-    atomic_int terminal;
-    struct termios mode; /* written before `terminal` is set */
-    atomic_int usr1;
     const char *ended, *first, *again;
-} state = {.terminal = -1, .usr1 = -1};
+    int signals, done; /* a signalfd; an eventfd: the end of the thread */
+    struct thread *thread;
+
+    pthread_mutex_t lock; /* guards all below */
+    struct cancel *cancel;
+    int terminal, usr1; /* or -1 */
+    struct termios mode;
+} state = {.signals = -1,
+           .done = -1,
+           .lock = PTHREAD_MUTEX_INITIALIZER,
+           .terminal = -1,
+           .usr1 = -1};
 
 static void
 say(const char *text)
@@ -30,42 +42,62 @@ say(const char *text)
     (void)n; /* there is no other place to say it */
 }
 
+/* With the lock held, which an end at once never gives back. */
 static void
-on_stop(int signal)
+on_stop(void)
 {
-    int no = errno;
-    struct cancel *c = state.cancel;
-
-    (void)signal;
-    if (!c) {
+    if (!state.cancel) {
         if (state.terminal != -1)
             (void)tcsetattr(state.terminal, TCSANOW, &state.mode);
         say(state.ended);
         _exit(OUTCOME_INTERRUPTED);
     }
-    say(cancel_raised(c) ? state.again : state.first);
-    cancel_raise(c);
-    errno = no;
+    say(cancel_raised(state.cancel) ? state.again : state.first);
+    cancel_raise(state.cancel);
 }
 
 static void
-on_usr1(int signal)
+on_usr1(void)
 {
-    static const uint64_t one = 1;
-    int no = errno, fd = state.usr1;
-
-    (void)signal;
-    if (fd != -1 && write(fd, &one, sizeof(one)) == -1)
-        errno = no; /* it is full: readable all the same */
-    errno = no;
+    /* It can only fail when it is full, and so readable. */
+    if (state.usr1 != -1)
+        (void)eventfd_write(state.usr1, 1);
 }
 
-void
-signals_init(bool json)
+/* All that have come. */
+static void
+hear(void)
 {
-    static const int stops[] = {SIGINT, SIGTERM, SIGHUP};
-    struct sigaction action = {.sa_flags = SA_RESTART}, old;
+    struct signalfd_siginfo info;
 
+    while (fd_read_some(state.signals, &info, sizeof(info)) ==
+           (ssize_t)sizeof(info)) {
+        (void)pthread_mutex_lock(&state.lock);
+        if (info.ssi_signo == SIGUSR1)
+            on_usr1();
+        else
+            on_stop();
+        (void)pthread_mutex_unlock(&state.lock);
+    }
+}
+
+static void
+watch(void *arg)
+{
+    struct pollfd fds[] = {{.fd = state.done, .events = POLLIN},
+                           {.fd = state.signals, .events = POLLIN}};
+
+    (void)arg;
+    do {
+        if (poll(fds, ARRAY_LEN(fds), -1) == -1)
+            fds[0].revents = 0;
+        hear();
+    } while (!fds[0].revents);
+}
+
+static void
+choose_words(bool json)
+{
     state.ended = json ? "{\"type\":\"error\",\"code\":\"canceled\","
                          "\"exit\":130,\"message\":\"interrupted\"}\n"
                        : "\nvmkeep: interrupted\n";
@@ -76,35 +108,62 @@ signals_init(bool json)
                          "everything right\"}\n"
                        : "\nvmkeep: still putting everything right, so that "
                          "no machine is left paused\n";
-    (void)sigfillset(&action.sa_mask);
-    for (size_t i = 0; i < ARRAY_LEN(stops); i++) {
-        action.sa_handler = on_stop;
-        if (sigaction(stops[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-            (void)sigaction(stops[i], &action, NULL);
+}
+
+void
+signals_init(bool json)
+{
+    static const int ours[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
+    sigset_t set;
+
+    choose_words(json);
+    (void)signal(SIGPIPE, SIG_IGN); /* a write fails instead */
+    (void)sigemptyset(&set);
+    for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
+        struct sigaction old = {0};
+        if (sigaction(ours[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            (void)sigaddset(&set, ours[i]);
     }
-    action.sa_handler = on_usr1;
-    (void)sigaction(SIGUSR1, &action, NULL);
-    action.sa_handler = SIG_IGN; /* a write fails instead, and says where */
-    (void)sigaction(SIGPIPE, &action, NULL);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+    state.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    state.done = eventfd(0, EFD_CLOEXEC);
+    if (state.signals == -1 || state.done == -1)
+        abort(); /* no descriptors left at the very start */
+    state.thread = thread_start(watch, NULL);
+}
+
+void
+signals_done(void)
+{
+    if (eventfd_write(state.done, 1) == -1)
+        abort(); /* an eventfd at 0 takes a 1 */
+    thread_join(STEAL(state.thread));
+    fd_close(&state.done);
+    fd_close(&state.signals);
 }
 
 void
 signals_raise(struct cancel *c)
 {
+    (void)pthread_mutex_lock(&state.lock);
     state.cancel = c;
+    (void)pthread_mutex_unlock(&state.lock);
 }
 
 void
 signals_keep_terminal(int fd, const struct termios *mode)
 {
-    state.terminal = -1;
+    (void)pthread_mutex_lock(&state.lock);
+    state.terminal = fd;
     if (fd != -1)
         state.mode = *mode;
-    state.terminal = fd;
+    (void)pthread_mutex_unlock(&state.lock);
 }
 
 void
 signals_count_usr1(int fd)
 {
+    (void)pthread_mutex_lock(&state.lock);
     state.usr1 = fd;
+    (void)pthread_mutex_unlock(&state.lock);
 }

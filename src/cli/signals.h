@@ -8,6 +8,11 @@
  * come: a second Ctrl-C must not leave a guest paused.
  *
  * A signal that was ignored when we started (nohup) stays ignored.
+ *
+ * Threads: one of our own hears the signals; they are blocked in all, so that
+ * no system call of a backup is ever interrupted.  Children are to be given an
+ * empty signal mask.  What is given to these functions may be freed once it has
+ * been replaced by NULL or -1.
  */
 #ifndef CLI_SIGNALS_H
 #define CLI_SIGNALS_H
@@ -17,8 +22,11 @@
 
 struct cancel;
 
-/* Before there are threads.  `json`: how the messages look. */
+/* Before there are other threads.  `json`: how the messages look. */
 void signals_init(bool json);
+/* All that have come have been heard then, and none will be any more; they stay
+ * blocked. */
+void signals_done(void);
 
 /* From now on signals raise `c`; NULL: they end the program again. */
 void signals_raise(struct cancel *c);

@@ -4,8 +4,12 @@
 #include "base/err.h"
 #include "qcow2/qcow2_internal.h"
 
-/* Entries that one call may look at before it answers. */
-enum { STEPS_MAX = 65536 };
+/*
+ * What one call may spend before it answers: 2,048 entries of L2 tables, so
+ * that asking again for each piece that is read costs little, or many more of
+ * the L1 table.
+ */
+enum { COST_MAX = 65536, COST_OF_ENTRY = 32, COST_OF_HOLE = 1 };
 
 static int
 missing(const struct qcow2_view *v, uint64_t guest_offset, uint64_t host_offset,
@@ -66,16 +70,25 @@ continues(const struct qcow2_piece *a, const struct qcow2_piece *b)
            (a->kind != QCOW2_DATA || b->host_offset == a->host_offset + a->len);
 }
 
+static unsigned
+step_cost(const struct qcow2_view *v, uint64_t guest_offset)
+{
+    return qcow2_tables_place(&v->tables, guest_offset) ? COST_OF_ENTRY
+                                                        : COST_OF_HOLE;
+}
+
 int
 qcow2_view_pieces(struct qcow2_view *v, uint64_t guest_offset, uint64_t end,
                   struct qcow2_piece *out, struct err *e)
 {
     struct qcow2_piece all = {0}, next = {0};
+    struct err later = {0};
+    unsigned cost = 0;
 
     if (qcow2_view_piece(v, guest_offset, end, &all, e) == -1)
         return -1;
-    for (unsigned i = 1; i < STEPS_MAX && guest_offset + all.len < end; i++) {
-        struct err later = {0};
+    while (cost < COST_MAX && guest_offset + all.len < end) {
+        cost += step_cost(v, guest_offset + all.len);
         /* What is wrong there is told when somebody asks for it. */
         if (qcow2_view_piece(v, guest_offset + all.len, end, &next, &later) ==
                 -1 ||
@@ -154,6 +167,7 @@ qcow2_view_diff(struct qcow2_view *older, struct qcow2_view *newer,
                 uint64_t offset, struct qcow2_change *out, struct err *e)
 {
     uint64_t end = comparable_end(older, newer), at = offset, len = 0;
+    unsigned cost = 0;
     bool first = false, same = false;
 
     if (older->image != newer->image)
@@ -165,11 +179,13 @@ qcow2_view_diff(struct qcow2_view *older, struct qcow2_view *newer,
         *out = (struct qcow2_change){offset, newer->disk_bytes - offset, true};
         return 0;
     }
-    for (unsigned i = 0; i < STEPS_MAX && at < end; i++) {
+    while (cost < COST_MAX && at < end) {
         if (compare(older, newer, at, &same, &len, e) == -1)
             return -1;
-        if (i > 0 && same != first)
+        if (at > offset && same != first)
             break;
+        cost +=
+            len > older->image->g.cluster_bytes ? COST_OF_HOLE : COST_OF_ENTRY;
         first = same;
         at += u64_min(len, end - at);
     }

@@ -184,8 +184,8 @@ find_newest(struct repo *r, const struct refs *refs, const char *machine,
             (void)err_hint(e, "name the backup by its id");
             return -1;
         }
-        if (rc == 1 && (!machine || strcmp(m->machine, machine) == 0 ||
-                        strcmp(m->uuid, machine) == 0)) {
+        if (m && (!machine || strcmp(m->machine, machine) == 0 ||
+                  strcmp(m->uuid, machine) == 0)) {
             *out = STEAL(m);
             return 0;
         }

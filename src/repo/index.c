@@ -88,7 +88,7 @@ add(struct index *x, struct loaded *l, const char *damage)
     (void)pthread_rwlock_wrlock(&x->lock);
     if (x->n == x->room) {
         x->room = x->room ? 2 * x->room : 16;
-        x->loaded = xrealloc(x->loaded, x->room * sizeof(x->loaded[0]));
+        x->loaded = xrealloc(x->loaded, x->room * sizeof(void *));
     }
     x->loaded[x->n++] = l;
     if (damage && !x->damage[0])

@@ -111,7 +111,7 @@ take(struct keyring *k, uint16_t tag, uint32_t number, const uint8_t *p,
         where.to = k->admin_seed, where.len = KEY_BYTES, where.has = KEY_ADMIN;
         break;
     case TAG_DOMAIN:
-        if (len != 2 * KEY_BYTES || number == 0 || number > UINT16_MAX)
+        if (len != (size_t)2 * KEY_BYTES || number == 0 || number > UINT16_MAX)
             break;
         k->domain = (uint16_t)number;
         memcpy(k->k_id, p, KEY_BYTES);
@@ -144,7 +144,7 @@ take(struct keyring *k, uint16_t tag, uint32_t number, const uint8_t *p,
                            tag);
         return 0;
     }
-    if (len != where.len)
+    if (!where.to || len != where.len)
         return err_set(e, ERR_CORRUPT,
                        "record %u of the key bundle is %zu "
                        "bytes long",
@@ -188,7 +188,8 @@ keyring_derive(const struct keyring *k, const char *label, const void *context,
     size_t label_len = strlen(label);
 
     assert(label_len <= LABEL_BYTES && len <= CONTEXT_MAX_BYTES);
-    memcpy(message, label, label_len);
+    for (size_t i = 0; i < label_len; i++)
+        message[i] = (uint8_t)label[i];
     memcpy(message + LABEL_BYTES, context, len);
     hash_derive(k->k_meta, message, LABEL_BYTES + len, out);
 }

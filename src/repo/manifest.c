@@ -215,7 +215,7 @@ from_json(const json_t *j, struct manifest *m, struct err *e)
         get_number(j, "new_bytes", INT64_MAX, &m->new_bytes, e) == -1 ||
         get_number(j, "stored_bytes", INT64_MAX, &m->stored_bytes, e) == -1)
         return -1;
-    if (strlen(id) != BACKUP_ID_LEN || !hex_is(id))
+    if (!id || strlen(id) != BACKUP_ID_LEN || !hex_is(id))
         return bad(e, "id");
     memcpy(m->id, id, sizeof(m->id));
     m->time_ns = (int64_t)time_ns;

@@ -58,7 +58,10 @@ format_time(int64_t time_ns, char out[NAME_TIME_LEN])
     clock_format_utc(time_ns, text);
     text[SECOND_CHARS] = '\0';
     for (char *p = text; *p; p++)
-        *p = *p == 'T' ? 't' : *p == ':' ? '-' : *p;
+        if (*p == 'T')
+            *p = 't';
+        else if (*p == ':')
+            *p = '-';
     (void)snprintf(out, NAME_TIME_LEN, "%.19s.%09u", text,
                    (unsigned)(time_ns % NS_PER_S));
 }

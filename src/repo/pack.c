@@ -165,6 +165,7 @@ pack_seal(struct pack *p, const struct keyring *k)
 }
 
 struct head {
+    uint16_t domain;
     enum pack_kind kind;
     uint32_t table_len;
     uint8_t salt[SALT_BYTES];
@@ -174,9 +175,8 @@ static int
 get_head(const uint8_t *p, size_t len, struct head *out, struct err *e)
 {
     struct cursor c = cursor_of(p, len);
-    uint16_t domain = 0;
 
-    if (format_get_head(&c, &FORMAT_PACK, &domain, e) == -1)
+    if (format_get_head(&c, &FORMAT_PACK, &out->domain, e) == -1)
         return -1;
     uint8_t kind = cursor_u8(&c);
     uint8_t flags = cursor_u8(&c);
@@ -262,6 +262,8 @@ pack_unpack_table(const uint8_t *front, size_t len, uint64_t pack_len,
         return -1;
     if (h.table_len > len - PACK_HEAD_BYTES || pack_len > PACK_MAX_BYTES)
         return err_set(e, ERR_CORRUPT, "the pack is cut short or too large");
+    if (h.domain != k->domain)
+        return err_set(e, ERR_KEY, "the pack is of key domain %u", h.domain);
     size_t clear_len = h.table_len - AEAD_OVERHEAD;
     if (mem_try(clear_len, "a pack's table", &mem, e) == -1)
         return -1;

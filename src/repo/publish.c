@@ -21,10 +21,11 @@
 #include "store/store.h"
 #include "work/cancel.h"
 
-/* The ids that keep the volumes' objects alive; all must be in the index. */
+/* The ids that keep the volumes' objects alive; all must be in the index, and
+ * their packs in the store. */
 static int
-find_roots(struct repo *r, const struct manifest *m, struct ref_root *out,
-           size_t *out_n, struct err *e)
+find_roots(struct repo *r, const struct manifest *m, struct relied *relied,
+           struct ref_root *out, size_t *out_n, struct err *e)
 {
     struct location at[INDEX_MAX_LOCATIONS];
     struct object_name name;
@@ -39,6 +40,7 @@ find_roots(struct repo *r, const struct manifest *m, struct ref_root *out,
             return err_set(e, ERR_USAGE,
                            "volume \"%s\" is not in this repository",
                            m->volumes[i].name);
+        relied_add(relied, &at[0]);
         struct ref_root *ref = &out[(*out_n)++];
         ref->level = root->levels;
         memcpy(ref->gid, name.id, GID_BYTES);
@@ -101,7 +103,7 @@ publish_backup(struct repo *r, const struct manifest *m, struct relied *relied,
         return err_set(e, ERR_USAGE, "the backup has no proper id or time");
     machine_tag(&r->keys, m->uuid[0] ? m->uuid : m->machine, head.name.machine);
     if (manifest_pack(m, &body, e) == -1 ||
-        find_roots(r, m, roots, &n_roots, e) == -1 ||
+        find_roots(r, m, relied, roots, &n_roots, e) == -1 ||
         hash_previous(r, &head, e) == -1 ||
         ref_pack(&head, roots, n_roots, body.p, body.len, &r->keys, &r->config,
                  &ref, e) == -1 ||

@@ -129,7 +129,8 @@ ref_pack(const struct ref_head *head, const struct ref_root *roots,
          const struct keyring *k, const struct config *config, struct buf *out,
          struct err *e)
 {
-    CLEANUP(buf_done) struct buf clear = buf_of(REF_MAX_ROOTS * ROOT_BYTES);
+    CLEANUP(buf_done)
+    struct buf clear = buf_of((size_t)REF_MAX_ROOTS * ROOT_BYTES);
     CLEANUP(codec_freep) struct codec *codec = codec_new(CODEC_LEVEL_DEFAULT);
     uint8_t key[AEAD_KEY_BYTES], derived[HASH_DERIVED_BYTES];
     uint8_t signature[SIGN_BYTES];
@@ -191,7 +192,8 @@ int
 ref_open_roots(const void *p, size_t len, const struct keyring *k,
                struct ref_root **out, size_t *out_n, struct err *e)
 {
-    CLEANUP(buf_done) struct buf clear = buf_of(REF_MAX_ROOTS * ROOT_BYTES);
+    CLEANUP(buf_done)
+    struct buf clear = buf_of((size_t)REF_MAX_ROOTS * ROOT_BYTES);
     uint8_t derived[HASH_DERIVED_BYTES];
     struct parts parts = {0};
 

@@ -69,7 +69,7 @@ bucket_of(const uint8_t gid[GID_BYTES], uint8_t bits)
 static uint32_t
 bucket_end(const struct segment *s, uint32_t bucket, uint32_t *first)
 {
-    *first = bucket == 0 ? 0 : get_le32(s->fanout + (bucket - 1) * 4);
+    *first = bucket == 0 ? 0 : get_le32(s->fanout + ((size_t)bucket - 1) * 4);
     return get_le32(s->fanout + (size_t)bucket * 4);
 }
 
@@ -364,7 +364,7 @@ segment_builder_pack(struct segment_builder *b, uint16_t domain,
            s.fanout_bits < FANOUT_BITS_MAX)
         s.fanout_bits++;
     s.n_blooms = (uint32_t)div_up((uint64_t)s.n_entries * BLOOM_BITS_A_KEY,
-                                  BLOOM_BYTES * 8);
+                                  (uint64_t)BLOOM_BYTES * 8);
     qsort(b->entries, b->n_entries, ENTRY_BYTES, by_gid);
 
     struct layout l = layout_of(&s);

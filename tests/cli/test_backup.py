@@ -192,6 +192,7 @@ def test_progress_and_interruption(box):
     m = Machine(box, 'web-01', disk_mib=300)
     child, p = under_way(box, 'backup', '--qmp', m.socket)
     assert p['type'] == 'progress' and p['phase'] and 'done_bytes' in p
+    assert p['subject'] == 'web-01'
     child.send_signal(signal.SIGINT)
     child.send_signal(signal.SIGTERM)
     out, err = child.communicate(timeout=60)

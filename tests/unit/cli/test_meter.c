@@ -56,7 +56,7 @@ global(const char *name)
     return spec;
 }
 
-/* Stdout or stderr, turned into a pipe for as long as fn runs; its output. */
+/* What fn writes to `fd`, which is a pipe as long as fn runs. */
 static void
 capture(int fd, void (*fn)(struct cli *), struct cli *c, char *out, size_t room)
 {
@@ -64,6 +64,7 @@ capture(int fd, void (*fn)(struct cli *), struct cli *c, char *out, size_t room)
 
     assert_int_equal(pipe(both), 0);
     assert_int_equal(dup2(both[1], fd), fd);
+    signals_init(false);
     fn(c);
     assert_int_equal(dup2(saved, fd), fd);
     (void)close(both[1]);
@@ -77,15 +78,17 @@ capture(int fd, void (*fn)(struct cli *), struct cli *c, char *out, size_t room)
 static void
 ask_by_signal(struct cli *c)
 {
-    CLEANUP(meter_stopp) struct meter *m = meter_start(c, "web\n01");
+    struct meter *m = meter_start(c, "web\n01");
     const struct progress p = {"read", "v\033da", MIB, 4 * MIB};
 
     meter_progress(m, &p);
-    assert_int_equal(raise(SIGUSR1), 0);
+    assert_int_equal(kill(getpid(), SIGUSR1), 0);
+    signals_done(); /* now it has been heard */
+    meter_stop(m);
 }
 
 static void
-no_signal(struct cli *c)
+ask_too_late(struct cli *c)
 {
     struct meter *m = meter_start(c, "web-01");
     const struct progress p = {"read", "vda", MIB, 4 * MIB};
@@ -94,7 +97,8 @@ no_signal(struct cli *c)
     meter_stop(m);
     /* These have the numbers of the meter's own: nobody writes there. */
     int fds[] = {eventfd(0, EFD_NONBLOCK), eventfd(0, EFD_NONBLOCK)};
-    assert_int_equal(raise(SIGUSR1), 0);
+    assert_int_equal(kill(getpid(), SIGUSR1), 0);
+    signals_done();
     for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
         eventfd_t count = 0;
         assert_int_equal(eventfd_read(fds[i], &count), -1);
@@ -142,7 +146,7 @@ without_a_terminal_it_is_silent(void **state)
     char text[1000];
 
     (void)state;
-    capture(STDERR_FILENO, no_signal, &c, text, sizeof(text));
+    capture(STDERR_FILENO, ask_too_late, &c, text, sizeof(text));
     assert_string_equal(text, "");
 }
 
@@ -156,6 +160,5 @@ main(void)
         cmocka_unit_test(without_a_terminal_it_is_silent),
     };
 
-    signals_init(false);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

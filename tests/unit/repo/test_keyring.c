@@ -111,6 +111,9 @@ a_record_of_the_wrong_size_is_refused(void **state)
         buf_le32(&b, 1);
         buf_zero(&b, 3);
         assert_fails(unpack(&b, b.len, e), ERR_CORRUPT, "3 bytes long");
+        b.p[b.len - 3 - 6] = 0; /* none */
+        b.len -= 3;
+        assert_fails(unpack(&b, b.len, e), ERR_CORRUPT, "0 bytes long");
     }
     keyring_done(&k);
 }

@@ -221,6 +221,9 @@ other_kinds_and_keys_are_refused(void **state)
     keyring_make(&other.keys);
     assert_fails(read_table(&other, p, m->pack->len, m->pack->len, &t, e),
                  ERR_CORRUPT, "authentic");
+    other.keys.domain++;
+    assert_fails(read_table(&other, p, m->pack->len, m->pack->len, &t, e),
+                 ERR_KEY, "domain 1");
     keyring_done(&other.keys);
 }
 
