@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "capture/guard.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -64,8 +65,11 @@ await_greeting(struct guard *g, struct err *e)
     struct pollfd p = {.fd = g->control, .events = POLLIN};
     char byte = 0;
 
-    if (poll(&p, 1, GREETING_MS) != 1 ||
-        fd_read_some(g->control, &byte, 1) != 1)
+    int n = -1;
+    do
+        n = poll(&p, 1, GREETING_MS);
+    while (n == -1 && errno == EINTR);
+    if (n != 1 || fd_read_some(g->control, &byte, 1) != 1)
         return err_set(e, ERR_IO, "the guard process did not start");
     return 0;
 }

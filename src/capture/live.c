@@ -94,6 +94,13 @@ warnings_to_json(const struct capture_result *r)
     return list;
 }
 
+static void
+set_text(char **member, const char *text)
+{
+    free(*member);
+    *member = xstrdup(text);
+}
+
 /* What restore/ needs to know, and what people ask later. */
 static void
 fill_manifest(struct live *l)
@@ -104,10 +111,11 @@ fill_manifest(struct live *l)
 
     (void)gethostname(host, sizeof(host) - 1);
     m->time_ns = l->instant_ns;
-    m->machine = xstrdup(l->machine->name);
-    m->uuid = xstrdup(l->machine->uuid);
-    m->host = xstrdup(host);
-    m->method = xstrdup("live");
+    set_text(&m->machine, l->machine->name);
+    set_text(&m->uuid, l->machine->uuid);
+    set_text(&m->host, host);
+    set_text(&m->method, "live");
+    json_decref(m->detail);
     m->detail = json_pack("{s:o, s:s, s:I, s:o}", "machine",
                           machine_to_json(l->machine), "vmkeep", VMKEEP_VERSION,
                           "pause_us", (json_int_t)p->total_us, "warnings",
