@@ -173,6 +173,51 @@ test_overlaps(void **state)
     done(&o);
 }
 
+/* Compressed data that is not there, or that lies in a cluster of others. */
+static void
+test_compressed_damage(void **state)
+{
+    struct qcow2_check c = {0};
+    struct err e = {0};
+
+    (void)state;
+    require_qemu_img();
+    tool_must("qemu-img create -q -f qcow2 a 1M && qemu-io -f qcow2"
+              " -c 'write -c -P 1 0 64k' -c 'write -c -P 2 64k 64k'"
+              " -c 'write -P 3 128k 64k' a");
+    struct opened o = must_open("a", -1);
+    uint64_t l1 = qcow2_image_header(o.image)->l1_offset;
+    uint64_t first = entry_place(o.fd, l1, 65536, 0);
+    uint64_t host = peek_be64(o.fd, first) & ((UINT64_C(1) << 54) - 1);
+    uint64_t plain = peek_be64(o.fd, first + 16);
+    assert_int_equal(qcow2_view_check(o.view, &c, &e), 0);
+    assert_int_equal(c.overlaps, 0); /* the two share a cluster */
+    assert_int_equal(c.compressed_clusters, 2);
+    done(&o);
+
+    /* Plain data in the cluster of the compressed, seen after and before. */
+    for (uint64_t k = 0; k < 2; k++) {
+        o = must_open("a", -1);
+        poke_be64(o.fd, first + 16, k ? plain : host - host % 65536);
+        poke_be64(o.fd, first + 24,
+                  k ? QCOW2_COMPRESSED | (MASKED(plain) + 100) : 0);
+        done(&o);
+        o = must_open("a", -1);
+        assert_int_equal(qcow2_view_check(o.view, &c, &e), 0);
+        assert_int_equal(c.overlaps, 1);
+        assert_int_equal(c.first_overlap, k ? 196608 : 131072);
+        poke_be64(o.fd, first + 24, QCOW2_COMPRESSED | 1 << 30);
+        done(&o);
+        o = must_open("a", -1);
+        assert_int_equal(qcow2_view_check(o.view, &c, &e), -1);
+        assert_int_equal(e.code, ERR_CORRUPT);
+        assert_non_null(strstr(e.msg, "disk offset 196608 is missing"));
+        err_clear(&e);
+        poke_be64(o.fd, first + 24, 0);
+        done(&o);
+    }
+}
+
 /* The L1 table over the header, an L2 table over the L1 table. */
 static void
 test_table_overlaps(void **state)
@@ -445,6 +490,7 @@ main(void)
         cmocka_unit_test(test_data_cut),
         cmocka_unit_test(test_damaged_entries),
         cmocka_unit_test(test_overlaps),
+        cmocka_unit_test(test_compressed_damage),
         cmocka_unit_test(test_table_overlaps),
         cmocka_unit_test(test_vmstate_holes),
         cmocka_unit_test(test_snapshot_sizes),

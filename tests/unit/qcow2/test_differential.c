@@ -60,14 +60,27 @@ random_size(uint64_t cluster)
     return random_below(max / 512 + 1) * 512;
 }
 
+/* Data for writes that are not of one byte: it can be compressed somewhat, and
+ * no two clusters of it are alike. */
+static void
+create_words(void)
+{
+    uint8_t p[100003];
+
+    random_fill(p, sizeof(p));
+    for (size_t i = 0; i < sizeof(p); i++)
+        p[i] &= 15;
+    scratch_write("words", p, sizeof(p));
+}
+
 /* Appends "-c 'COMMAND'" of qemu-io for a random range. */
 static void
-add_io(char *out, size_t room, uint64_t size, uint64_t cluster, bool compress)
+add_io(char *out, size_t room, uint64_t size, uint64_t cluster)
 {
-    static const char *const verbs[] = {"write -P", "write -P",    "write -P",
-                                        "write -z", "write -z -u", "discard"};
+    static const char *const verbs[] = {
+        "write -P 5", "write -P 255", "write -s words", "write -s words",
+        "write -z",   "write -z -u",  "discard"};
     const char *verb = verbs[random_below(ARRAY_LEN(verbs))];
-    char pattern[8] = "";
     size_t used = strlen(out);
     uint64_t offset = random_below(size / 512) * 512;
     uint64_t len = 512 * (1 + random_below(chance(50) ? 8 : 2048));
@@ -76,18 +89,14 @@ add_io(char *out, size_t room, uint64_t size, uint64_t cluster, bool compress)
         offset -= offset % cluster;
         len = cluster * (1 + random_below(4));
     }
-    if (compress && chance(30)) {
+    if (chance(30)) {
         offset -= offset % cluster;
         len = cluster;
-        verb = "write -c -P";
+        verb = chance(30) ? "write -c -P 7" : "write -c -s words";
     }
-    if (strchr(verb, 'P'))
-        (void)snprintf(pattern, sizeof(pattern), "%u",
-                       (unsigned)random_below(256));
     len = u64_min(len, size - offset);
-    (void)snprintf(out + used, room - used, " -c '%s %s %llu %llu'", verb,
-                   pattern, (unsigned long long)offset,
-                   (unsigned long long)len);
+    (void)snprintf(out + used, room - used, " -c '%s %llu %llu'", verb,
+                   (unsigned long long)offset, (unsigned long long)len);
 }
 
 static uint64_t
@@ -122,7 +131,7 @@ random_step(const char *name, uint64_t cluster, unsigned step)
 
     if (what < 52 && size > 0) {
         for (uint64_t n = 1 + random_below(20); n > 0; n--)
-            add_io(io, sizeof(io), size, cluster, true);
+            add_io(io, sizeof(io), size, cluster);
         (void)tool_run("qemu-io -f qcow2 %s %s", io, name);
     } else if (what < 74) {
         (void)tool_run("qemu-img snapshot -c s%u %s", step, name);
@@ -235,6 +244,7 @@ create_chain(struct chain *c)
 {
     *c = (struct chain){.n = 1 + (unsigned)(chance(40) ? random_below(3) : 0)};
     (void)tool_run("rm -f l*");
+    create_words();
     for (unsigned i = 0; i < c->n; i++) {
         struct layer *l = &c->layers[i];
         const struct layer *below = i ? l - 1 : NULL;
