@@ -74,6 +74,17 @@ await_greeting(struct guard *g, struct err *e)
     return 0;
 }
 
+/* It is not to act: the worker will, over the same connection. */
+static void
+guard_kill(struct guard *g)
+{
+    if (g->pid > 0) {
+        (void)kill(g->pid, SIGKILL);
+        (void)waitpid(g->pid, NULL, 0);
+    }
+    guard_hand_over(g);
+}
+
 int
 guard_start(const struct intent *in, int monitor, int stream,
             struct guard **out, struct err *e)
@@ -100,8 +111,7 @@ guard_start(const struct intent *in, int monitor, int stream,
     if (rc == 0)
         rc = await_greeting(g, e);
     if (rc == -1) {
-        fd_close(&g->control);
-        free(g);
+        guard_kill(g);
         return -1;
     }
     *out = g;
@@ -133,8 +143,10 @@ guard_dismiss(struct guard *g)
 
     if (!g)
         return;
-    if (tell(g, SAY_DISMISS, 0, &ignored) == -1)
-        (void)kill(g->pid, SIGKILL);
+    if (tell(g, SAY_DISMISS, 0, &ignored) == -1) {
+        guard_kill(g);
+        return;
+    }
     (void)waitpid(g->pid, NULL, 0);
     guard_hand_over(g);
 }

@@ -155,6 +155,7 @@ copy_block(struct live *l, size_t block, struct volume_writer *v, struct err *e)
 {
     uint64_t size = ramspool_block_bytes(l->spool, block);
     uint64_t at = ramspool_next_data(l->spool, block, 0);
+    uint64_t before = l->done_bytes;
 
     while (at < size) {
         struct slot *slot = NULL;
@@ -167,10 +168,11 @@ copy_block(struct live *l, size_t block, struct volume_writer *v, struct err *e)
             return -1;
         }
         volume_submit(v, slot);
-        l->done_bytes += end - at;
+        l->done_bytes = before + end;
         live_progress(l, "read", "RAM");
         at = end < size ? ramspool_next_data(l->spool, block, end) : size;
     }
+    l->done_bytes = before + size;
     return 0;
 }
 
@@ -228,6 +230,10 @@ pull_ram(struct live *l, struct err *e)
 {
     if (await_stream(l, e) == -1)
         return err_wrap(e, "machine %s", l->machine->name);
+    /* Video RAM and the like come in beside what the machine calls RAM. */
+    l->total_bytes = l->done_bytes;
+    for (size_t i = 0; i < ramspool_blocks(l->spool); i++)
+        l->total_bytes += ramspool_block_bytes(l->spool, i);
     for (size_t i = 0; i < ramspool_blocks(l->spool); i++)
         if (pull_block(l, i, e) == -1)
             return -1;

@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
@@ -234,9 +235,10 @@ measure(struct live *l, const struct lap *lap)
         return; /* no pause of ours */
     p->stop_us = (lap->stopped - lap->begin) / 1000;
     p->arm_us = (lap->armed - lap->stopped) / 1000;
-    p->ram_us = (lap->resumed - lap->armed) / 1000;
     p->total_us = (lap->resumed - lap->begin) / 1000;
     measure_by_events(l, p);
+    /* The guest may run again long before we hear of the first page. */
+    p->ram_us = p->total_us - u64_min(p->total_us, p->stop_us + p->arm_us);
 }
 
 static int

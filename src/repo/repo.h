@@ -44,7 +44,8 @@ struct backup_writer;
 
 struct backup_stats {
     uint64_t read_bytes;   /* submitted as data */
-    uint64_t new_bytes;    /* of these, not in the repository before */
+    uint64_t new_bytes;    /* of what was not in the repository before: chunks
+                            * of it, and the nodes of the trees above them */
     uint64_t stored_bytes; /* what the new ones take in the store */
 };
 

@@ -254,10 +254,11 @@ class Guest:
             self.qmp.close()
         self.process.stdin.close()
 
-    def quit(self, timeout=30):
-        """The orderly way; the disk images are closed then."""
+    def quit(self, timeout=300):
+        """The orderly way; the disk images are closed then.  QEMU may answer
+        only when it has flushed them, or never."""
         try:
-            self.qmp.run('quit')
+            self.qmp.run('quit', timeout=timeout)
         except (EOFError, OSError):
             pass
         self.process.wait(timeout)

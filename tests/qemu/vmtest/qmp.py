@@ -21,7 +21,7 @@ class Qmp:
     """One connection.  A monitor serves one at a time: close it before another
     program is to use it."""
 
-    def __init__(self, path, timeout=30):
+    def __init__(self, path, timeout=120):
         self.sock = socket.socket(socket.AF_UNIX)
         self.timeout = timeout
         self.buffer = b''
@@ -57,7 +57,7 @@ class Qmp:
         line, self.buffer = self.buffer.split(b'\n', 1)
         return json.loads(line)
 
-    def run(self, command, args=None, fd=None, **more):
+    def run(self, command, args=None, fd=None, timeout=None, **more):
         """Its "return".  Arguments: a dict, or names with _ for -."""
         arguments = dict(args or {})
         arguments.update({k.replace('_', '-'): v for k, v in more.items()})
@@ -68,7 +68,7 @@ class Qmp:
         else:
             socket.send_fds(self.sock, [data], [fd])
         while True:
-            reply = self._message()
+            reply = self._message(timeout)
             if 'event' in reply:
                 self.events.append(reply)
             elif 'error' in reply:
@@ -80,7 +80,7 @@ class Qmp:
         """A command of the human monitor; what it prints."""
         return self.run('human-monitor-command', command_line=line)
 
-    def wait_event(self, name, timeout=30):
+    def wait_event(self, name, timeout=120):
         """The oldest kept or next event of that name; it is then forgotten."""
         end = time.monotonic() + timeout
         while True:
