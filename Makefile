@@ -12,7 +12,8 @@
 #   make format     clang-format in place
 #   make check-asan, check-tsan   tests under sanitizers; SUITES="base repo"
 #   make fuzz       TARGET=name RUNS=n or SECONDS_EACH=n
-#   make check-heavy   all sanitizers and a round of fuzzing
+#   make check-heavy   all sanitizers, a round of fuzzing, and of the tests that
+#                   take a sample in check all that they have
 #   make bench      measure
 #   make clean      remove the build folders
 #
@@ -59,6 +60,8 @@ check-tsan: setup
 	@$(san_env) tools/run-tests -C $(BUILD)-tsan --slow 10 $(suites) $(no_slow)
 
 check-heavy: check-asan check-tsan fuzz
+	VMTEST_STEP=1 VMTEST_ROUNDS=20 \
+		tools/run-tests -C $(BUILD) --slow 6 --suite system
 
 fuzz: setup
 	RUNS=$(RUNS) SECONDS_EACH=$(SECONDS_EACH) tools/fuzz $(BUILD)-fuzz $(TARGET)

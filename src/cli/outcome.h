@@ -2,7 +2,7 @@
 /*
  * outcome: how a run of vmkeep ended, as its exit code.
  *
- * The numbers are a promise to scripts (DESIGN.md 10): they never change their
+ * The numbers are a promise to scripts (vmkeep(1)): they never change their
  * meaning.  New ones may come; an unknown one other than 0 means failure.
  */
 #ifndef CLI_OUTCOME_H

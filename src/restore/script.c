@@ -41,8 +41,8 @@ put_head(struct buf *out, const struct script *s)
 {
     static const char *const how[] = {
         [SCRIPT_LOADVM] = "# It continues from that instant.",
-        [SCRIPT_INCOMING] = "# It continues from that instant, paused until "
-                            "its monitor says `cont`.",
+        [SCRIPT_INCOMING] =
+            "# It continues from that instant, after `cont` at its monitor.",
         [SCRIPT_BOOT] = "# It starts cold, from its disks.",
     };
     char when[CLOCK_TEXT_LEN];
