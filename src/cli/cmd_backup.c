@@ -10,6 +10,7 @@
 #include "cli/cli.h"
 #include "cli/meter.h"
 #include "cli/print.h"
+#include "cli/saved.h"
 #include "cli/session.h"
 #include "cli/signals.h"
 #include "cli/target.h"
@@ -35,52 +36,6 @@ struct batch {
 };
 
 /* ---- what came out ----------------------------------------------------- */
-
-static json_t *
-disks_json(const struct manifest *m)
-{
-    static const char prefix[] = "disk/";
-    json_t *disks = json_array();
-
-    for (size_t i = 0; i < m->n_volumes; i++) {
-        const struct manifest_volume *v = &m->volumes[i];
-        if (text_starts(v->name, prefix))
-            (void)json_array_append_new(
-                disks, json_pack("{s:o, s:I}", "name",
-                                 print_json(v->name + strlen(prefix)),
-                                 "size_bytes", (json_int_t)v->root.size_bytes));
-    }
-    return disks;
-}
-
-static json_t *
-pause_json(const struct capture_pause *p)
-{
-    return json_pack("{s:f, s:f, s:f}", "stop_ms", (double)p->stop_us / 1e3,
-                     "arm_ms", (double)p->arm_us / 1e3, "ram_ms",
-                     (double)p->ram_us / 1e3);
-}
-
-static json_t *
-to_json(const struct capture_result *r)
-{
-    const struct manifest *m = r->manifest;
-    json_t *warnings = json_array();
-    char time[CLOCK_TEXT_LEN];
-
-    clock_format_utc(m->time_ns, time);
-    for (size_t i = 0; i < r->n_warnings; i++)
-        (void)json_array_append_new(warnings, print_json(r->warnings[i]));
-    return json_pack(
-        "{s:s, s:o, s:o, s:s, s:s, s:f, s:o, s:I, s:I, s:I, s:f, s:o, s:o}",
-        "backup_id", m->id, "machine", print_json(m->machine), "uuid",
-        print_json(m->uuid), "method", m->method, "time", time, "pause_ms",
-        (double)r->pause.total_us / 1e3, "pause", pause_json(&r->pause),
-        "read_bytes", (json_int_t)m->read_bytes, "new_bytes",
-        (json_int_t)m->new_bytes, "stored_bytes", (json_int_t)m->stored_bytes,
-        "seconds", (double)r->duration_ns / 1e9, "disks", disks_json(m),
-        "warnings", warnings);
-}
 
 static void
 print_result(struct cli *c, const struct capture_result *r)
@@ -112,7 +67,7 @@ report(struct batch *b, const struct capture_result *r)
     struct cli *c = b->cli;
 
     if (c->out.json)
-        out_line(&c->out, b->single ? "summary" : "backup", to_json(r));
+        out_line(&c->out, b->single ? "summary" : "backup", saved_json(r));
     else
         print_result(c, r);
     for (size_t i = 0; i < r->n_warnings; i++)

@@ -59,7 +59,7 @@ report_text(struct cli *c, const struct manifest *m,
     CLEANUP(freep) char *name = print_fit(m->machine);
     out_note(&c->out, "restored %s as of backup %.8s: %s in %.1f s", name,
              m->id, written, (double)r->duration_ns / 1e9);
-    if (last && !o->disk)
+    if (r->has_script)
         out_note(&c->out, "%s it by %s", o->boot ? "start" : "continue", last);
 }
 

@@ -47,10 +47,12 @@ print_machine(struct cli *c, const struct machine *m)
     char *version = xasprintf("%u.%u.%u %s", m->version.major, m->version.minor,
                               m->version.micro, m->version.package);
 
-    print_fact(c, "qemu", version);
-    print_fact(c, "type", m->type);
-    print_fact(c, "state", m->status);
-    print_size(c, "ram", m->ram_bytes);
+    if (m->type[0]) { /* an imported image has none */
+        print_fact(c, "qemu", version);
+        print_fact(c, "type", m->type);
+        print_fact(c, "state", m->status);
+        print_size(c, "ram", m->ram_bytes);
+    }
     for (size_t i = 0; i < m->n_disks; i++) {
         table_cell(t, m->disks[i].name);
         table_cell_size(t, m->disks[i].size_bytes);

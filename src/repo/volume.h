@@ -70,7 +70,8 @@ int volume_begin(struct backup_writer *b, const char *name, uint64_t size_bytes,
  * this backup, or ERR_CANCELED. */
 int volume_slot(struct volume_writer *v, uint64_t index, struct slot **out,
                 struct err *e);
-/* Takes the slot; errors surface at a later volume_slot or volume_end. */
+/* Takes the slot; errors surface at a later volume_slot or volume_end.  This
+ * and volume_drop may be called from any thread, before volume_end is. */
 void volume_submit(struct volume_writer *v, struct slot *s);
 /* Takes the slot; nothing of it is stored. */
 void volume_drop(struct volume_writer *v, struct slot *s);

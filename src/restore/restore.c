@@ -76,12 +76,20 @@ is_wanted(const struct restore *r, const struct disk *d)
     return volume_of(r, d) != NULL;
 }
 
+/* An imported image has no machine that could go on, or that we know how to
+ * start. */
+static bool
+has_run(const struct restore *r)
+{
+    return r->machine->type[0] != '\0';
+}
+
 static int
 plan(struct restore *r, struct err *e)
 {
     size_t wanted = 0;
 
-    r->with_state = !r->options->boot && !r->options->disk;
+    r->with_state = !r->options->boot && !r->options->disk && has_run(r);
     if (r->with_state && !machinestate_exists(r->manifest))
         return err_set(e, ERR_UNSUP,
                        "backup %.8s has no RAM; restore its disks with --boot",
@@ -329,8 +337,9 @@ restore(struct restore *r, struct restore_result *out, struct err *e)
     out->files = xcalloc(r->n_images + 2, sizeof(char *));
     if (publish(r, out, e) == -1)
         return -1;
-    if (r->options->disk)
+    if (r->options->disk || !has_run(r))
         return 0;
+    out->has_script = true;
     out->files[r->n_images] = xasprintf("%s/run", r->dir);
     return write_script(r, start, e);
 }

@@ -5,8 +5,8 @@
  * In the target folder: one image a disk, with qcow2 the first writable one
  * holding the machine's RAM and devices in the internal snapshot "vmkeep", and
  * an executable script `run` with the recorded command line, its disks mapped
- * to these files.  Until all of them are whole and durable they carry the
- * ending ".partial".
+ * to these files (but for imported images: nobody knows their machine).  Until
+ * all of them are whole and durable they carry the ending ".partial".
  */
 #ifndef RESTORE_RESTORE_H
 #define RESTORE_RESTORE_H
@@ -39,7 +39,8 @@ struct restore_options {
 struct restore_result {
     uint64_t written_bytes; /* data, without what is zero */
     uint64_t duration_ns;
-    char **files; /* absolute, NULL-terminated; the last is the script */
+    char **files;    /* absolute, NULL-terminated */
+    bool has_script; /* the last of them is the script */
 };
 
 /* ERR_NOENT if there is no such disk; ERR_UNSUP if the backup has no RAM and
