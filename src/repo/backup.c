@@ -37,6 +37,7 @@ struct backup_writer {
     struct cancel *cancel; /* borrowed */
     bool verify;
     int level;
+    uint8_t chunker;
     size_t max_slots;
     struct pool *pool;
     struct group *group;
@@ -90,17 +91,23 @@ backup_begin(struct repo *r, const struct backup_options *o,
     int level = o && o->level ? o->level : CODEC_LEVEL_DEFAULT;
     uint64_t memory =
         o && o->memory_bytes ? o->memory_bytes : (uint64_t)MEMORY_DEFAULT_BYTES;
+    uint8_t chunker = o && o->chunker ? o->chunker : r->config.chunker;
 
     if (level < 1 || level > CODEC_LEVEL_MAX)
         return err_set(e, ERR_USAGE, "the compression level is 1 to %d, not %d",
                        CODEC_LEVEL_MAX, level);
-    if (check_writable(r, e) == -1 || index_refresh(r->index, e) == -1)
+    if (check_writable(r, e) == -1)
+        return -1;
+    if (!chunker_is_known(chunker))
+        return err_set(e, ERR_USAGE, "there is no chunker %u", chunker);
+    if (index_refresh(r->index, e) == -1)
         return -1;
 
     struct backup_writer *b = xcalloc(1, sizeof(*b));
     b->repo = r;
     b->cancel = cancel;
     b->level = level;
+    b->chunker = chunker;
     b->verify = !(o && o->no_verify);
     b->max_slots = u64_max(memory / VOLUME_SLOT_BYTES, SLOTS_MIN);
     (void)pthread_mutex_init(&b->lock, NULL);
@@ -181,9 +188,10 @@ backup_volume_ended(struct backup_writer *b)
 }
 
 uint8_t
-backup_chunker(const struct backup_writer *b)
+backup_chunker(const struct backup_writer *b, uint64_t *out_seed)
 {
-    return b->repo->config.chunker;
+    *out_seed = chunker_seed(b->repo->keys.k_id);
+    return b->chunker;
 }
 
 void

@@ -2,15 +2,33 @@
 #include "repo/chunker.h"
 
 #include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #include "base/bytes.h"
 
 enum { FIXED64K_BLOCKS = 16 };
+enum {
+    BA8_MIN_BLOCKS = 4,
+    BA8_MAX_BLOCKS = 64,
+    BA8_MASK = 7 /* one block in eight is the last of its chunk */
+};
+
+static const char SEED_LABEL[] = "vmkeep chunker 2";
 
 bool
 chunker_is_known(uint8_t chunker)
 {
-    return chunker == CHUNKER_FIXED64K;
+    return chunker == CHUNKER_FIXED64K || chunker == CHUNKER_BA8;
+}
+
+uint64_t
+chunker_seed(const uint8_t k_id[HASH_KEY_BYTES])
+{
+    uint8_t derived[HASH_DERIVED_BYTES];
+
+    hash_derive(k_id, SEED_LABEL, sizeof(SEED_LABEL) - 1, derived);
+    return get_le64(derived);
 }
 
 static bool
@@ -32,8 +50,8 @@ has_data(const struct slot *s, uint32_t block)
            !bytes_are_zero(block_at(s, block), VOLUME_BLOCK_BYTES);
 }
 
-bool
-chunker_next(struct chunker_run *run, struct slot *s, struct chunk *out)
+static bool
+next_fixed64k(struct chunker_run *run, struct slot *s, struct chunk *out)
 {
     while (run->at < VOLUME_SLOT_BLOCKS) {
         uint32_t first = run->at, end = run->at + FIXED64K_BLOCKS;
@@ -51,4 +69,42 @@ chunker_next(struct chunker_run *run, struct slot *s, struct chunk *out)
         return true;
     }
     return false;
+}
+
+static bool
+ends_chunk(const struct chunker_run *run, const struct slot *s, uint32_t block)
+{
+    return (XXH3_64bits_withSeed(block_at(s, block), VOLUME_BLOCK_BYTES,
+                                 run->seed) &
+            BA8_MASK) == 0;
+}
+
+static bool
+next_ba8(struct chunker_run *run, const struct slot *s, struct chunk *out)
+{
+    uint32_t first = run->at;
+
+    while (first < VOLUME_SLOT_BLOCKS && !has_data(s, first))
+        first++;
+    if (first == VOLUME_SLOT_BLOCKS)
+        return false;
+    uint32_t limit =
+        (uint32_t)u64_min(first + BA8_MAX_BLOCKS, VOLUME_SLOT_BLOCKS);
+    uint32_t end = first + 1;
+    while (end < limit && has_data(s, end)) {
+        end++;
+        if (end - first >= BA8_MIN_BLOCKS && ends_chunk(run, s, end - 1))
+            break;
+    }
+    run->at = end;
+    *out = (struct chunk){.first = first, .blocks = end - first};
+    return true;
+}
+
+bool
+chunker_next(struct chunker_run *run, struct slot *s, struct chunk *out)
+{
+    if (run->chunker == CHUNKER_BA8)
+        return next_ba8(run, s, out);
+    return next_fixed64k(run, s, out);
 }

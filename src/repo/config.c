@@ -34,7 +34,7 @@ config_make(struct config *c, const struct keyring *k, int64_t now_ns)
     *c = (struct config){.domain = k->domain,
                          .created_ns = now_ns,
                          .hash = CONFIG_HASH_HMAC_SHA256,
-                         .chunker = CHUNKER_FIXED64K,
+                         .chunker = CHUNKER_BA8,
                          .min_writer = 1,
                          .lease_s = 24 * HOUR_S,
                          .visibility_s = 300,

@@ -54,6 +54,8 @@ struct backup_options {
                             * wait for the store take up to 140 MB more */
     unsigned threads;      /* 0: one a core */
     int level;             /* zstd level 1..9; 0: 1 */
+    uint8_t chunker;       /* of its volumes, by docs/format/tree.md; 0: what
+                            * the repository's config says */
     int no_verify;         /* nonzero: what was sealed is not opened again and
                             * compared before it is uploaded */
 };

@@ -42,7 +42,8 @@ void backup_give_seat(struct backup_writer *b, struct seat *s);
 /* A volume of the backup has begun, has ended. */
 void backup_volume_begun(struct backup_writer *b);
 void backup_volume_ended(struct backup_writer *b);
-uint8_t backup_chunker(const struct backup_writer *b);
+/* How its volumes are cut: the chunker, and its secret. */
+uint8_t backup_chunker(const struct backup_writer *b, uint64_t *out_seed);
 
 /* A slot's memory, for a caller to fill; waits while there are too many. */
 int backup_take_slot(struct backup_writer *b, struct slot **out, struct err *e);

@@ -17,6 +17,7 @@ struct volume_writer {
     char *name; /* for messages */
     uint64_t size_bytes;
     uint8_t chunker;
+    uint64_t chunker_seed;
     pthread_mutex_t lock; /* guards the two below */
     pthread_cond_t done;  /* no job is left */
     size_t jobs;
@@ -39,7 +40,7 @@ volume_begin(struct backup_writer *b, const char *name, uint64_t size_bytes,
     v->backup = b;
     v->name = xstrdup(name);
     v->size_bytes = size_bytes;
-    v->chunker = backup_chunker(b);
+    v->chunker = backup_chunker(b, &v->chunker_seed);
     (void)pthread_mutex_init(&v->lock, NULL);
     (void)pthread_cond_init(&v->done, NULL);
     backup_volume_begun(b);
@@ -102,7 +103,7 @@ store_slot(struct volume_writer *v, struct slot *s, struct sealer *sealer,
            struct err *e)
 {
     CLEANUP(node_freep) struct node *n = node_new(0);
-    struct chunker_run run = {.chunker = v->chunker};
+    struct chunker_run run = {.chunker = v->chunker, .seed = v->chunker_seed};
     struct chunk chunk = {0};
     uint8_t h[CAPABILITY_BYTES];
     uint32_t at = 0;

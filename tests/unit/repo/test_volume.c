@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "fixture.h"
+#include "repo/chunker.h"
 
 enum { BLOCK = VOLUME_BLOCK_BYTES };
 
@@ -260,23 +261,74 @@ the_same_again_stores_nothing(void **state)
     assert_volume(f->r, &second->volumes[0].root, p);
 }
 
+/* A backup of [p, p + size), cut by this chunker. */
+static struct manifest *
+write_cut(struct fixture *f, uint8_t chunker, const uint8_t *p, uint64_t size)
+{
+    const struct backup_options o = {.chunker = chunker};
+    struct backup_writer *b = begin(f, &o);
+    struct volume_root root = {0};
+    struct manifest *m = NULL;
+
+    assert_ok(write_volume(b, "disk/vda", p, size, &root, e));
+    if (chunker != 0)
+        assert_int_equal(root.chunker, chunker);
+    commit(b, "disk/vda", &root, &m);
+    return m;
+}
+
 static void
 a_small_change_stores_little(void **state)
 {
     struct fixture *f = *state;
     CLEANUP(freep) uint8_t *p = xmalloc(40 * MIB);
-    CLEANUP(manifest_freep) struct manifest *m = NULL;
 
     fill_random(p, 40 * MIB, 3);
-    assert_ok(write_backup(f->r, f->cancel, "m", 1, p, 40 * MIB, NULL, e));
+    manifest_free(write_cut(f, CHUNKER_FIXED64K, p, 40 * MIB));
     p[17 * MIB + 5] ^= 1;
     p[33 * MIB] ^= 1;
-    assert_ok(write_backup(f->r, f->cancel, "m", 2, p, 40 * MIB, &m, e));
+    CLEANUP(manifest_freep)
+    struct manifest *m = write_cut(f, CHUNKER_FIXED64K, p, 40 * MIB);
     assert_int_equal(m->new_bytes, 2 * 64 * KIB);
     /* Two leaves, two slots, the root, a table each, the index: the nodes of
      * 40 MiB are some 7 KiB each. */
     assert_true(m->stored_bytes < 2 * 64 * KIB + 3 * 8 * KIB + 4 * KIB);
     assert_volume(f->r, &m->volumes[0].root, p);
+}
+
+/* By default what was inserted before it does not matter, if it is whole
+ * blocks; that is more than a small change in place costs. */
+static void
+what_moved_is_found(void **state)
+{
+    struct fixture *f = *state;
+    CLEANUP(freep) uint8_t *p = xmalloc(40 * MIB);
+
+    fill_random(p, 40 * MIB, 3);
+    manifest_free(write_cut(f, 0, p, 40 * MIB));
+    memmove(p + 5 * 4 * KIB, p, 40 * MIB - 5 * 4 * KIB);
+    fill_random(p, 5 * 4 * KIB, 4);
+    CLEANUP(manifest_freep) struct manifest *m = write_cut(f, 0, p, 40 * MIB);
+    assert_int_equal(m->volumes[0].root.chunker, CHUNKER_BA8);
+    /* At the ends of the five slots, where they cut otherwise. */
+    assert_true(m->new_bytes < 5 * 2 * 256 * KIB);
+    assert_volume(f->r, &m->volumes[0].root, p);
+
+    p[17 * MIB + 5] ^= 1;
+    CLEANUP(manifest_freep) struct manifest *n = write_cut(f, 0, p, 40 * MIB);
+    assert_in_range(n->new_bytes, 4 * KIB, 2 * 256 * KIB);
+    assert_volume(f->r, &n->volumes[0].root, p);
+}
+
+static void
+there_are_no_other_chunkers(void **state)
+{
+    struct fixture *f = *state;
+    const struct backup_options o = {.chunker = 3};
+    struct backup_writer *b = NULL;
+
+    assert_fails(backup_begin(f->r, &o, f->cancel, &b, e), ERR_USAGE,
+                 "chunker");
 }
 
 static void
@@ -523,6 +575,8 @@ main(void)
         TEST(equal_content_has_equal_roots),
         TEST(the_same_again_stores_nothing),
         TEST(a_small_change_stores_little),
+        TEST(what_moved_is_found),
+        TEST(there_are_no_other_chunkers),
         TEST(within_one_backup_too),
         TEST(volumes_are_written_in_parallel),
         TEST(readers_share_a_repository),
