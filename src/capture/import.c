@@ -170,8 +170,8 @@ read_image(struct import *i, size_t k, struct err *e)
     i->progress.what = d->name;
     show(i);
     if (volume_begin(i->backup, name, d->size_bytes, &v, e) == -1 ||
-        rawsource_copy(i->sources[k], v, reached, i, i->cancel, e) == -1 ||
-        volume_end(&v, &root, e) == -1)
+        rawsource_copy(i->sources[k], &v, &root, reached, i, i->cancel, e) ==
+            -1)
         return -1;
     i->before_bytes += d->size_bytes;
     manifest_add_volume(i->manifest, name, &root);

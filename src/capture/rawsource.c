@@ -18,12 +18,8 @@
 #include "qcow2/inuse.h"
 #include "repo/volume.h"
 #include "work/cancel.h"
-#include "work/pool.h"
 
-enum {
-    READERS = 4, /* slots being read at once */
-    MAGIC_BYTES = 8
-};
+enum { AHEAD_BYTES = 4 * VOLUME_SLOT_BYTES, MAGIC_BYTES = 8 };
 
 struct rawsource {
     int fd;
@@ -190,64 +186,6 @@ data_end(const struct rawsource *s, uint64_t at)
                    round_up((uint64_t)found, (uint64_t)VOLUME_BLOCK_BYTES));
 }
 
-struct filling {
-    const struct rawsource *source;
-    struct volume_writer *volume;
-    struct slot *slot;
-};
-
-static int
-fill(const struct rawsource *s, struct slot *slot, struct err *e)
-{
-    uint64_t base = slot->index * VOLUME_SLOT_BYTES, end = base + slot->len;
-    uint64_t at = next_data(s, base);
-
-    while (at < end) {
-        uint64_t to = u64_min(end, data_end(s, at));
-        if (fd_pread(s->fd, slot->data + (at - base), to - at, at, s->path,
-                     e) == -1)
-            return -1;
-        slot_mark(slot, (uint32_t)(at - base), (uint32_t)(to - at));
-        at = to < end ? next_data(s, to) : end;
-    }
-    return 0;
-}
-
-static int
-fill_job(void *arg, int failed, struct err *e)
-{
-    CLEANUP(freep) struct filling *f = arg;
-
-    if (failed || fill(f->source, f->slot, e) == -1) {
-        volume_drop(f->volume, f->slot);
-        return failed ? 0 : -1;
-    }
-    volume_submit(f->volume, f->slot);
-    return 0;
-}
-
-static int
-read_all(struct rawsource *s, struct group *readers, struct volume_writer *v,
-         rawsource_progress_fn *fn, void *cookie, struct cancel *cancel,
-         struct err *e)
-{
-    uint64_t at = next_data(s, 0);
-
-    while (at < s->size && !group_failed(readers)) {
-        struct slot *slot = NULL;
-        if (cancel_check(cancel, e) == -1 ||
-            volume_slot(v, at / VOLUME_SLOT_BYTES, &slot, e) == -1)
-            return -1;
-        struct filling *f = xmalloc(sizeof(*f));
-        *f = (struct filling){.source = s, .volume = v, .slot = slot};
-        at = slot->index * VOLUME_SLOT_BYTES + slot->len;
-        group_run(readers, fill_job, f); /* the slot is not ours any more */
-        fn(cookie, at);
-        at = at < s->size ? next_data(s, at) : at;
-    }
-    return 0;
-}
-
 static int
 changed(const struct rawsource *s, const char *how, struct err *e)
 {
@@ -256,6 +194,52 @@ changed(const struct rawsource *s, const char *how, struct err *e)
                    "%s %s while it was read; import it when nobody writes to "
                    "it",
                    s->path, how);
+}
+
+static int
+fill(void *cookie, struct slot *slot, struct err *e)
+{
+    const struct rawsource *s = cookie;
+    uint64_t base = slot->index * VOLUME_SLOT_BYTES, end = base + slot->len;
+    uint64_t at = next_data(s, base);
+
+    while (at < end) {
+        uint64_t to = u64_min(end, data_end(s, at));
+        if (fd_pread(s->fd, slot->data + (at - base), to - at, at, s->path,
+                     e) == -1)
+            return e->code == ERR_CORRUPT ? changed(s, "became shorter", e)
+                                          : -1;
+        slot_mark(slot, (uint32_t)(at - base), (uint32_t)(to - at));
+        at = to < end ? next_data(s, to) : end;
+    }
+    return 0;
+}
+
+/* The kernel reads what the workers will ask for next. */
+static void
+read_ahead(const struct rawsource *s, uint64_t at)
+{
+    (void)posix_fadvise(s->fd, (off_t)at, AHEAD_BYTES, POSIX_FADV_WILLNEED);
+}
+
+static int
+read_all(struct rawsource *s, struct volume_writer *v,
+         rawsource_progress_fn *fn, void *cookie, struct cancel *cancel,
+         struct err *e)
+{
+    uint64_t at = next_data(s, 0);
+
+    while (at < s->size) {
+        uint64_t index = at / VOLUME_SLOT_BYTES;
+        read_ahead(s, at + AHEAD_BYTES);
+        if (cancel_check(cancel, e) == -1 ||
+            volume_fill(v, index, fill, s, e) == -1)
+            return -1;
+        at = (index + 1) * VOLUME_SLOT_BYTES;
+        fn(cookie, u64_min(at, s->size));
+        at = at < s->size ? next_data(s, at) : at;
+    }
+    return 0;
 }
 
 static int
@@ -280,21 +264,18 @@ check_unchanged(struct rawsource *s, struct err *e)
 }
 
 int
-rawsource_copy(struct rawsource *s, struct volume_writer *v,
-               rawsource_progress_fn *fn, void *cookie, struct cancel *cancel,
-               struct err *e)
+rawsource_copy(struct rawsource *s, struct volume_writer **v,
+               struct volume_root *out, rawsource_progress_fn *fn, void *cookie,
+               struct cancel *cancel, struct err *e)
 {
-    struct err reading = {0};
-    CLEANUP(pool_freep) struct pool *pool = pool_new(READERS);
-    CLEANUP(group_freep) struct group *readers = group_new(pool, READERS);
+    struct volume_root root = {0};
 
-    int rc = read_all(s, readers, v, fn, cookie, cancel, e);
-    if (group_wait(readers, &reading) == -1 && rc == 0) {
-        *e = reading;
-        rc = -1;
-    }
-    if (rc == -1)
-        return e->code == ERR_CORRUPT ? changed(s, "became shorter", e) : -1;
+    if (read_all(s, *v, fn, cookie, cancel, e) == -1 ||
+        volume_end(v, &root, e) == -1)
+        return -1;
     fn(cookie, s->size);
-    return check_unchanged(s, e);
+    if (check_unchanged(s, e) == -1)
+        return -1;
+    *out = root;
+    return 0;
 }

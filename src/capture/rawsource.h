@@ -3,9 +3,8 @@
  * rawsource: reads a raw image, a file or a block device that nobody writes to,
  * into a volume of a backup.
  *
- * Holes of a file (SEEK_DATA, SEEK_HOLE) are not read.  Several slots are read
- * at once; back-pressure comes from the volume, whose free slots bound the
- * memory.
+ * Holes of a file (SEEK_DATA, SEEK_HOLE) are not read.  The workers of the
+ * backup read, each a slot, and the kernel reads ahead of them.
  *
  * Trust: the image's bytes are its guest's and mean nothing here, but for the
  * first few, which tell other formats apart.  That the file is left alone
@@ -21,6 +20,7 @@
 struct cancel;
 struct err;
 struct rawsource;
+struct volume_root;
 struct volume_writer;
 
 /*
@@ -38,9 +38,10 @@ uint64_t rawsource_size_bytes(const struct rawsource *s);
 /* Called now and then with the place in the image that has been reached. */
 typedef void rawsource_progress_fn(void *cookie, uint64_t offset);
 
-/* Read all of it.  ERR_IO if it has changed since it was opened. */
-int rawsource_copy(struct rawsource *s, struct volume_writer *v,
-                   rawsource_progress_fn *fn, void *cookie,
-                   struct cancel *cancel, struct err *e);
+/* Read all of it and end the volume.  ERR_IO if it has changed since it was
+ * opened.  *v is to be abandoned in any case. */
+int rawsource_copy(struct rawsource *s, struct volume_writer **v,
+                   struct volume_root *out, rawsource_progress_fn *fn,
+                   void *cookie, struct cancel *cancel, struct err *e);
 
 #endif

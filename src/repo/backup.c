@@ -194,6 +194,12 @@ backup_chunker(const struct backup_writer *b, uint64_t *out_seed)
     return b->chunker;
 }
 
+unsigned
+backup_threads(const struct backup_writer *b)
+{
+    return pool_threads(b->pool);
+}
+
 void
 backup_count_read(struct backup_writer *b, uint64_t bytes)
 {

@@ -15,6 +15,15 @@ struct codec {
     ZSTD_DCtx *inflate;
 };
 
+/* Level 1 for leaves of 16 to 256 KiB: its own table of 32 KiB does not leave
+ * the first cache room for the rest (docs/design/speed.md). */
+static void
+tune(ZSTD_CCtx *deflate)
+{
+    (void)ZSTD_CCtx_setParameter(deflate, ZSTD_c_hashLog, 12);
+    (void)ZSTD_CCtx_setParameter(deflate, ZSTD_c_minMatch, 5);
+}
+
 struct codec *
 codec_new(int level)
 {
@@ -27,6 +36,8 @@ codec_new(int level)
         abort(); /* out of memory, like xmalloc */
     (void)ZSTD_CCtx_setParameter(c->deflate, ZSTD_c_compressionLevel, level);
     (void)ZSTD_CCtx_setParameter(c->deflate, ZSTD_c_checksumFlag, 0);
+    if (level == 1)
+        tune(c->deflate);
     return c;
 }
 

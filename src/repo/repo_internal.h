@@ -39,6 +39,8 @@ struct seat {
 struct seat *backup_take_seat(struct backup_writer *b);
 void backup_give_seat(struct backup_writer *b, struct seat *s);
 
+unsigned backup_threads(const struct backup_writer *b);
+
 /* A volume of the backup has begun, has ended. */
 void backup_volume_begun(struct backup_writer *b);
 void backup_volume_ended(struct backup_writer *b);

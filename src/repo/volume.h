@@ -49,6 +49,8 @@ struct slot {
     uint8_t *data;  /* SLOT_BYTES; undefined where not marked */
     uint64_t marked[VOLUME_SLOT_BLOCKS / 64]; /* one bit a block: filled in */
     struct volume_writer *owner;
+    int (*fill)(void *cookie, struct slot *s, struct err *e); /* or NULL */
+    void *fill_cookie;
 };
 
 /* [offset, offset + len) of slot->data has been filled in.  `offset` must be a
@@ -70,11 +72,20 @@ int volume_begin(struct backup_writer *b, const char *name, uint64_t size_bytes,
  * this backup, or ERR_CANCELED. */
 int volume_slot(struct volume_writer *v, uint64_t index, struct slot **out,
                 struct err *e);
-/* Takes the slot; errors surface at a later volume_slot or volume_end.  This
- * and volume_drop may be called from any thread, before volume_end is. */
+/* Takes the slot; errors surface at a later volume_slot or volume_end. */
 void volume_submit(struct volume_writer *v, struct slot *s);
 /* Takes the slot; nothing of it is stored. */
 void volume_drop(struct volume_writer *v, struct slot *s);
+
+/*
+ * The same for a caller who can wait while he reads: have a worker fill slot
+ * `index` by fn and store it, while what was read is still in the processor's
+ * caches.  Waits while every worker has one to do.  `cookie` is in use until
+ * volume_end; fn may be called by several workers at once.
+ */
+typedef int volume_fill_fn(void *cookie, struct slot *s, struct err *e);
+int volume_fill(struct volume_writer *v, uint64_t index, volume_fill_fn *fn,
+                void *cookie, struct err *e);
 
 /* Wait for all slots and store the nodes above them.  *v is freed and NULL
  * afterwards, also on failure. */

@@ -64,6 +64,7 @@ volume_slot(struct volume_writer *v, uint64_t index, struct slot **out,
                                v->size_bytes - index * VOLUME_SLOT_BYTES);
     memset(s->marked, 0, sizeof(s->marked));
     s->owner = v;
+    s->fill = NULL;
     *out = s;
     return 0;
 }
@@ -137,8 +138,12 @@ slot_job(struct slot *s)
 
     if (backup_check(b, &e) == 0) {
         struct seat *seat = backup_take_seat(b);
-        backup_count_read(b, marked_bytes(s));
-        if (store_slot(v, s, seat->sealer, &e) == -1)
+        int rc = s->fill ? s->fill(s->fill_cookie, s, &e) : 0;
+        if (rc == 0) {
+            backup_count_read(b, marked_bytes(s));
+            rc = store_slot(v, s, seat->sealer, &e);
+        }
+        if (rc == -1)
             (void)err_wrap(&e, "volume \"%s\"", v->name);
         backup_give_seat(b, seat);
     }
@@ -159,6 +164,26 @@ volume_submit(struct volume_writer *v, struct slot *s)
     v->jobs++;
     (void)pthread_mutex_unlock(&v->lock);
     backup_run(v->backup, slot_job, s);
+}
+
+/* One slot a worker, and one for whoever is done first: more would only push
+ * each other out of the caches. */
+int
+volume_fill(struct volume_writer *v, uint64_t index, volume_fill_fn *fn,
+            void *cookie, struct err *e)
+{
+    struct slot *s = NULL;
+
+    (void)pthread_mutex_lock(&v->lock);
+    while (v->jobs > backup_threads(v->backup))
+        (void)pthread_cond_wait(&v->done, &v->lock);
+    (void)pthread_mutex_unlock(&v->lock);
+    if (volume_slot(v, index, &s, e) == -1)
+        return -1;
+    s->fill = fn;
+    s->fill_cookie = cookie;
+    volume_submit(v, s);
+    return 0;
 }
 
 void

@@ -107,9 +107,7 @@ copy(struct box *b, struct rawsource *s, struct volume_root *root,
 
     assert_int_equal(
         volume_begin(b->backup, "disk/x", rawsource_size_bytes(s), &v, e), 0);
-    if (rawsource_copy(s, v, reached, b, b->cancel, e) == -1)
-        return -1;
-    return volume_end(&v, root, e);
+    return rawsource_copy(s, &v, root, reached, b, b->cancel, e);
 }
 
 static struct rawsource *
@@ -203,9 +201,9 @@ a_cancel_ends_it(void **state)
     CLEANUP(volume_abandonp) struct volume_writer *v = NULL;
     assert_int_equal(volume_begin(b->backup, "d", 100000, &v, &e), 0);
     cancel_raise(b->cancel);
-    assert_int_equal(rawsource_copy(s, v, reached, b, b->cancel, &e), -1);
+    assert_int_equal(rawsource_copy(s, &v, &root, reached, b, b->cancel, &e),
+                     -1);
     assert_int_equal(e.code, ERR_CANCELED);
-    (void)root;
 }
 
 static int

@@ -201,14 +201,14 @@ ba8_ends_a_chunk_at_64(void **state)
 
     /* Equal blocks end their chunks all at 4 or none before 64. */
     put(*state, 0, BLOCKS, 1);
-    do
-        seed++;
-    while (cut(*state, seed, c) != BLOCKS / 64);
+    while (++seed < 1000 && cut(*state, seed, c) != BLOCKS / 64)
+        ;
+    assert_int_not_equal(seed, 1000);
     for (size_t i = 0; i < BLOCKS / 64; i++)
         assert_int_equal(c[i].blocks, 64);
-    do
-        seed++;
-    while (cut(*state, seed, c) != BLOCKS / 4);
+    while (++seed < 1000 && cut(*state, seed, c) != BLOCKS / 4)
+        ;
+    assert_int_not_equal(seed, 1000);
 }
 
 static void

@@ -399,6 +399,74 @@ volumes_are_written_in_parallel(void **state)
     }
 }
 
+/* ---- slots that workers fill ------------------------------------------- */
+
+struct filler {
+    const uint8_t *p;
+    uint64_t fail_at; /* index of a slot, or UINT64_MAX */
+    _Atomic unsigned calls;
+};
+
+static int
+fill(void *cookie, struct slot *s, struct err *e)
+{
+    struct filler *g = cookie;
+
+    g->calls++;
+    if (s->index == g->fail_at)
+        return err_set(e, ERR_IO, "slot %llu has a bad block",
+                       (unsigned long long)s->index);
+    memcpy(s->data, g->p + s->index * VOLUME_SLOT_BYTES, s->len);
+    slot_mark(s, 0, s->len);
+    return 0;
+}
+
+static void
+workers_fill_slots(void **state)
+{
+    struct fixture *f = *state;
+    CLEANUP(freep) uint8_t *p = xmalloc(101 * MIB);
+    struct backup_options o = {.threads = 3};
+    struct backup_writer *b = begin(f, &o);
+    struct filler g = {.p = p, .fail_at = UINT64_MAX};
+    struct volume_writer *v = NULL;
+    struct volume_root root = {0};
+    struct backup_stats stats = {0};
+
+    fill_random(p, 101 * MIB, 3);
+    memset(p + 20 * MIB, 0, 10 * MIB);
+    assert_ok(volume_begin(b, "disk", 101 * MIB, &v, e));
+    for (uint64_t i = 13; i-- > 0;)
+        assert_ok(volume_fill(v, i, fill, &g, e));
+    assert_fails(volume_fill(v, 13, fill, &g, e), ERR_USAGE, "13");
+    assert_ok(volume_end(&v, &root, e));
+    assert_int_equal(g.calls, 13);
+    backup_get_stats(b, &stats);
+    assert_int_equal(stats.read_bytes, 101 * MIB);
+    commit(b, "disk", &root, NULL);
+    assert_volume(f->r, &root, p);
+}
+
+static void
+a_slot_that_cannot_be_filled_fails_the_volume(void **state)
+{
+    struct fixture *f = *state;
+    CLEANUP(freep) uint8_t *p = xcalloc(1, 40 * MIB);
+    struct backup_writer *b = begin(f, NULL);
+    struct filler g = {.p = p, .fail_at = 3};
+    struct volume_writer *v = NULL;
+    struct volume_root root = {0};
+    struct err why = {0};
+
+    assert_ok(volume_begin(b, "disk/vda", 40 * MIB, &v, e));
+    for (uint64_t i = 0; i < 5; i++)
+        if (volume_fill(v, i, fill, &g, &why) == -1)
+            break;
+    assert_fails(volume_end(&v, &root, e), ERR_IO, "disk/vda");
+    assert_null(v);
+    backup_abandonp(&b);
+}
+
 struct reading {
     struct repo *r;
     const struct volume_root *root;
@@ -579,6 +647,8 @@ main(void)
         TEST(there_are_no_other_chunkers),
         TEST(within_one_backup_too),
         TEST(volumes_are_written_in_parallel),
+        TEST(workers_fill_slots),
+        TEST(a_slot_that_cannot_be_filled_fails_the_volume),
         TEST(readers_share_a_repository),
         TEST(dropped_slots_leave_nothing),
         TEST(nonsense_is_refused),
