@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/env.h"
@@ -59,6 +60,21 @@ session_ask(const struct cli *c, const char *address, bool is_new,
     return secret_get(&ways, out, e);
 }
 
+/* Where what can be fetched again is kept; NULL: nowhere.  The caller frees it.
+ * A relative XDG_CACHE_HOME does not count (XDG base directories, 0.8). */
+static char *
+cache_dir(void)
+{
+    const char *own = env_get("VMKEEP_CACHE_DIR");
+    const char *xdg = env_get("XDG_CACHE_HOME"), *home = env_get("HOME");
+
+    if (own)
+        return xstrdup(own);
+    if (xdg && xdg[0] == '/')
+        return path_join(xdg, "vmkeep");
+    return home ? path_join(home, ".cache/vmkeep") : NULL;
+}
+
 int
 session_open(const struct cli *c, struct session *out, struct err *e)
 {
@@ -75,7 +91,11 @@ session_open(const struct cli *c, struct session *out, struct err *e)
     }
     if (found == -1 || session_ask(c, address, false, &password, e) == -1)
         return -1;
-    return repo_open(out->store, password.text, &out->repo, e);
+    if (repo_open(out->store, password.text, &out->repo, e) == -1)
+        return -1;
+    CLEANUP(freep) char *cache = cache_dir();
+    repo_use_cache(out->repo, cache);
+    return 0;
 }
 
 void

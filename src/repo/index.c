@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "repo/index.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,13 +13,15 @@
 #include "base/rand.h"
 #include "repo/keyring.h"
 #include "repo/name.h"
+#include "repo/segcache.h"
 #include "store/store.h"
 
 enum { SEALED_MAX_BYTES = SEGMENT_MAX_BYTES + 4096 };
 
 struct loaded {
     uint8_t id[NAME_ID_BYTES];
-    bool damaged; /* and then there is nothing else */
+    bool damaged;         /* and then there is nothing else */
+    struct mapped mapped; /* where it is, or else */
     struct buf bytes;
     struct segment segment;
 };
@@ -26,7 +29,11 @@ struct loaded {
 struct index {
     struct store *store;
     const struct keyring *keys;
-    pthread_mutex_t refreshing; /* taken before `lock`; held while loading */
+    pthread_mutex_t refreshing; /* taken before `lock`; held while loading;
+                                 * guards the cache */
+    struct segcache *cache;     /* or NULL */
+    bool use_cache;             /* fixed, as is the next */
+    char *cache_dir;            /* or NULL */
     pthread_rwlock_t lock;      /* guards all below */
     struct loaded **loaded;     /* each owned, never changed */
     size_t n, room;
@@ -45,11 +52,21 @@ index_new(struct store *st, const struct keyring *k)
     return x;
 }
 
+void
+index_use_cache(struct index *x, const char *dir)
+{
+    assert(!x->use_cache && x->n == 0);
+    x->use_cache = true;
+    x->cache_dir = dir ? xstrdup(dir) : NULL;
+}
+
 static void
 loaded_free(struct loaded *l)
 {
-    if (l)
+    if (l) {
         buf_done(&l->bytes);
+        mapped_done(&l->mapped);
+    }
     free(l);
 }
 
@@ -67,6 +84,8 @@ index_free(struct index *x)
     for (size_t i = 0; i < x->n; i++)
         loaded_free(x->loaded[i]);
     free(x->loaded);
+    segcache_free(x->cache);
+    free(x->cache_dir);
     (void)pthread_rwlock_destroy(&x->lock);
     (void)pthread_mutex_destroy(&x->refreshing);
     free(x);
@@ -108,17 +127,68 @@ is_loaded(struct index *x, const uint8_t id[NAME_ID_BYTES])
     return found;
 }
 
+/* Not before there is something to keep: who only lists backups needs none. */
+static void
+open_cache(struct index *x)
+{
+    if (x->use_cache && !x->cache)
+        x->cache = segcache_new(x->cache_dir, x->keys);
+}
+
+static bool
+get_cached(struct index *x, struct loaded *l)
+{
+    struct err ignored = {0};
+
+    open_cache(x);
+    if (!x->cache || !segcache_get(x->cache, l->id, &l->mapped))
+        return false;
+    if (segment_open(l->mapped.p, l->mapped.len, &l->segment, &ignored) == 0)
+        return true;
+    mapped_done(&l->mapped);
+    segcache_drop(x->cache, l->id);
+    return false;
+}
+
+/* From memory into the cache. */
 static int
-get_segment(struct index *x, const char *name, struct loaded *l, struct err *e)
+keep(struct index *x, struct loaded *l, struct err *e)
+{
+    open_cache(x);
+    if (!x->cache ||
+        !segcache_put(x->cache, l->id, l->bytes.p, l->bytes.len, &l->mapped))
+        return 0;
+    if (segment_open(l->mapped.p, l->mapped.len, &l->segment, e) == 0) {
+        buf_done(&l->bytes);
+        return 0;
+    }
+    /* The disk under the cache is not what it should be. */
+    err_clear(e);
+    segcache_drop(x->cache, l->id);
+    mapped_done(&l->mapped);
+    return segment_open(l->bytes.p, l->bytes.len, &l->segment, e);
+}
+
+static int
+get_stored(struct index *x, const char *name, struct loaded *l, struct err *e)
 {
     CLEANUP(buf_done) struct buf sealed = buf_of(SEALED_MAX_BYTES);
 
     if (store_get_all(x->store, name, &sealed, e) == -1 ||
         segment_unseal(x->keys, l->id, sealed.p, sealed.len, &l->bytes, e) ==
-            -1 ||
-        segment_open(l->bytes.p, l->bytes.len, &l->segment, e) == -1)
+            -1)
         return -1;
-    return 0;
+    return segment_open(l->bytes.p, l->bytes.len, &l->segment, e);
+}
+
+static int
+get_segment(struct index *x, const char *name, struct loaded *l, struct err *e)
+{
+    if (get_cached(x, l))
+        return 0;
+    if (get_stored(x, name, l, e) == -1)
+        return -1;
+    return keep(x, l, e);
 }
 
 static int
@@ -183,6 +253,12 @@ by_name(const void *a, const void *b)
     return strcmp(a, b);
 }
 
+static bool
+is_wanted(void *cookie, const uint8_t id[NAME_ID_BYTES])
+{
+    return is_loaded(cookie, id);
+}
+
 static int
 refresh_locked(struct index *x, struct err *e)
 {
@@ -198,6 +274,8 @@ refresh_locked(struct index *x, struct err *e)
         if (name_parse_index_delta(l.names[i], &time_ns, id) &&
             load(x, l.names[i], id, e) == -1)
             return -1;
+    if (x->cache)
+        segcache_sweep(x->cache, is_wanted, x);
     return 0;
 }
 
@@ -230,6 +308,8 @@ index_publish(struct index *x, struct segment_builder *b, int64_t now_ns,
     (void)pthread_mutex_lock(&x->refreshing);
     int rc = store_put(x->store, name, sealed.p, sealed.len, e);
     if (rc == 0)
+        rc = keep(x, l, e);
+    if (rc == 0)
         add(x, STEAL(l), NULL);
     (void)pthread_mutex_unlock(&x->refreshing);
     *out_bytes = sealed.len;
@@ -243,6 +323,10 @@ index_find(struct index *x, const uint8_t gid[GID_BYTES],
     size_t n = 0;
 
     (void)pthread_rwlock_rdlock(&x->lock);
+    /* One miss of the caches after the other would be most of a lookup. */
+    for (size_t i = 0; i < x->n; i++)
+        if (!x->loaded[i]->damaged)
+            segment_prefetch(&x->loaded[i]->segment, gid);
     for (size_t i = x->n; i > 0 && n < INDEX_MAX_LOCATIONS; i--) {
         const struct loaded *l = x->loaded[i - 1];
         if (!l->damaged && segment_maybe(&l->segment, gid))

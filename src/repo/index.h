@@ -3,8 +3,9 @@
  * index: all segments of a repository, for lookups.
  *
  * It starts empty; index_refresh loads what the store has.  Segments are only
- * ever added.  One that is damaged is left out: writers
- * store again what they don't find, readers say that it may be the cause.
+ * ever added, and mapped from local files where there is a cache.  One that is
+ * damaged is left out: writers store again what they don't find, readers say
+ * that it may be the cause.
  *
  * Threads:   from any number at once.
  */
@@ -27,6 +28,10 @@ enum { INDEX_MAX_LOCATIONS = 4 };
 /* Empty; borrows both. */
 struct index *index_new(struct store *st, const struct keyring *k);
 void index_free(struct index *x); /* NULL is allowed */
+
+/* Where segments are kept between runs (repo/segcache.h); at most once, and
+ * before the first refresh.  Without it they are in memory. */
+void index_use_cache(struct index *x, const char *dir);
 
 /* Load the segments that the store has and we don't.  ERR_STORE, ERR_UNSUP. */
 int index_refresh(struct index *x, struct err *e);

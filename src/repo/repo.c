@@ -227,6 +227,12 @@ repo_closep(struct repo **r)
     repo_close(*r);
 }
 
+void
+repo_use_cache(struct repo *r, const char *dir)
+{
+    index_use_cache(r->index, dir);
+}
+
 const char *
 repo_id(const struct repo *r)
 {

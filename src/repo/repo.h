@@ -35,6 +35,11 @@ int repo_open(struct store *st, const char *password, struct repo **out,
 void repo_close(struct repo *r); /* NULL is allowed */
 void repo_closep(struct repo **r);
 
+/* Keep the index in the folder `dir` between runs (repo/segcache.h): large ones
+ * need neither memory nor to be fetched every time.  NULL: in temporary files.
+ * To be called before anything else is done with the repository, if at all. */
+void repo_use_cache(struct repo *r, const char *dir);
+
 /* 32 hexadecimal digits that never change; borrowed. */
 const char *repo_id(const struct repo *r);
 

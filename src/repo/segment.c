@@ -202,6 +202,12 @@ segment_maybe(const struct segment *s, const uint8_t gid[GID_BYTES])
     return true;
 }
 
+void
+segment_prefetch(const struct segment *s, const uint8_t gid[GID_BYTES])
+{
+    __builtin_prefetch(s->blooms + bloom_block(gid, s->n_blooms) * BLOOM_BYTES);
+}
+
 size_t
 segment_find(const struct segment *s, const uint8_t gid[GID_BYTES],
              struct location *out, size_t max)

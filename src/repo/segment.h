@@ -45,6 +45,9 @@ int segment_open(const void *p, size_t len, struct segment *out, struct err *e);
 /* May be in it?  Wrong in one of a hundred cases, never about what is there. */
 bool segment_maybe(const struct segment *s, const uint8_t gid[GID_BYTES]);
 
+/* Have what segment_maybe will look at come closer. */
+void segment_prefetch(const struct segment *s, const uint8_t gid[GID_BYTES]);
+
 struct location {
     uint8_t pack[PACK_NAME_BYTES];
     enum pack_kind kind;

@@ -121,6 +121,39 @@ def test_second_import_adds_little(box):
     assert content(box.path('out/a.raw')) == content(path)
 
 
+def test_cache_of_the_index(box):
+    """The index is kept in a private folder, and losing it costs nothing"""
+    box.repository()
+    path = image(box, 'a.raw', (0, noise(8, 4 * MIB)), size=8 * MIB)
+
+    def new_bytes(**env):
+        r = box.run('import', path, '--name', 'm', '--json', env=env)
+        assert r.code == 0, r.err
+        return r.json_lines()[-1]['new_bytes']
+
+    assert box.run('list').code == 0
+    assert not os.path.exists(box.path('.cache'))
+    assert new_bytes() == 4 * MIB
+    cache = box.path('.cache/vmkeep')
+    (repo,) = os.listdir(cache)
+    (name,) = os.listdir(f'{cache}/{repo}')
+    assert os.stat(f'{cache}/{repo}/{name}').st_mode & 0o777 == 0o600
+    assert os.stat(cache).st_mode & 0o777 == 0o700
+    with open(f'{cache}/{repo}/{name}', 'r+b') as f:
+        f.seek(100)
+        f.write(b'damage')
+    assert new_bytes() == 0
+    shutil.rmtree(cache)
+    assert new_bytes() == 0 and os.listdir(f'{cache}/{repo}') == [name]
+    assert new_bytes(XDG_CACHE_HOME=box.path('xdg')) == 0
+    assert os.listdir(box.path(f'xdg/vmkeep/{repo}')) == [name]
+    assert new_bytes(VMKEEP_CACHE_DIR=box.path('own')) == 0
+    assert os.listdir(box.path(f'own/{repo}')) == [name]
+    for nowhere in ('/proc/none', path + '/below'):
+        assert new_bytes(VMKEEP_CACHE_DIR=nowhere) == 0
+    assert new_bytes(HOME='') == 0
+
+
 def test_refusals(box):
     """What cannot be imported is said before anything is read"""
     box.repository()
