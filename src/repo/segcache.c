@@ -247,6 +247,7 @@ segcache_sweep(struct segcache *c, segcache_keep_fn *keep, void *cookie)
         fd_close(&fd);
         return;
     }
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is our own */
     while ((d = readdir(dir))) {
         bool is_segment = parse_file_name(d->d_name, id);
         if (is_segment ? !keep(cookie, id) : is_left_over(c->dir, d->d_name))
