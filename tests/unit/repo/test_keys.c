@@ -1,0 +1,978 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "repo/keys.h"
+
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "base/hex.h"
+#include "crypto/hash.h"
+#include "fixture.h"
+#include "repo/index.h"
+#include "repo/pack.h"
+#include "repo/ref.h"
+#include "store/store_fault.h"
+
+static const struct password_cost CHEAP = {.passes = 1,
+                                           .memory_kib = PASSWORD_MIN_KIB};
+
+enum { SIZE = 3 << 20 };
+
+static int
+setup(void **state)
+{
+    struct fixture *f = xcalloc(1, sizeof(*f));
+
+    fixture_start(f);
+    *state = f;
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    fixture_end(*state);
+    free(*state);
+    return 0;
+}
+
+/* A key whose password is its label. */
+static int
+add(struct repo *r, enum role role, const char *ns, bool reads,
+    const char *label, struct err *e)
+{
+    struct key_request q = {.role = role,
+                            .ns = ns,
+                            .reads = reads,
+                            .label = label,
+                            .password = label,
+                            .cost = &CHEAP};
+    char id[KEY_ID_LEN + 1];
+
+    return repo_key_add(r, &q, id, e);
+}
+
+static struct repo *
+open_as(struct fixture *f, const char *password)
+{
+    struct repo *r = NULL;
+
+    assert_ok(repo_open(f->st, password, &r, e));
+    return r;
+}
+
+static int
+try_open(struct fixture *f, const char *password, struct err *e)
+{
+    CLEANUP(repo_closep) struct repo *r = NULL;
+
+    return repo_open(f->st, password, &r, e);
+}
+
+/* SIZE bytes of their own for each seed. */
+static uint8_t *
+content(uint64_t seed)
+{
+    uint8_t *p = xmalloc(SIZE);
+
+    fill_random(p, SIZE, seed);
+    return p;
+}
+
+static struct manifest *
+back_up(struct fixture *f, struct repo *r, const char *machine, int64_t time,
+        uint64_t seed)
+{
+    CLEANUP(freep) uint8_t *p = content(seed);
+    struct manifest *m = NULL;
+
+    assert_ok(write_backup(r, f->cancel, machine, time, p, SIZE, &m, e));
+    return m;
+}
+
+static int
+find(struct repo *r, const char *name, struct err *e)
+{
+    CLEANUP(manifest_freep) struct manifest *m = NULL;
+
+    return backup_find(r, name, &m, e);
+}
+
+static void
+assert_reads(struct repo *r, const char *id, uint64_t seed)
+{
+    CLEANUP(manifest_freep) struct manifest *m = NULL;
+    CLEANUP(freep) uint8_t *p = content(seed);
+
+    assert_ok(backup_find(r, id, &m, e));
+    assert_volume(r, &m->volumes[0].root, p);
+}
+
+struct listed {
+    unsigned open, sealed;
+    uint32_t sealed_ns;
+};
+
+static int
+note_backup(void *cookie, const struct manifest *m, struct err *e)
+{
+    struct listed *l = cookie;
+
+    (void)e;
+    if (m->sealed) {
+        assert_string_equal(m->machine, "");
+        assert_int_equal(m->n_volumes, 0);
+        assert_true(m->time_ns > 0);
+        assert_false(bytes_are_zero(m->machine_tag, 8));
+        l->sealed_ns = m->ns;
+    }
+    l->open += !m->sealed;
+    l->sealed += m->sealed;
+    return 0;
+}
+
+static struct listed
+list(struct repo *r)
+{
+    struct listed l = {0};
+
+    assert_ok(backup_list(r, note_backup, &l, e));
+    return l;
+}
+
+/* ---- roles --------------------------------------------------------------- */
+
+static void
+each_role_opens_with_its_keys(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        enum role role;
+        const char *ns;
+        bool reads;
+        unsigned has;
+    } rows[] = {
+        {ROLE_OF_ADMIN, NULL, false, KEY_ALL},
+        {ROLE_OF_RESTORE, NULL, false, KEY_DOMAIN | KEY_RESTORE},
+        {ROLE_OF_RESTORE, "default", false, KEY_DOMAIN | KEY_NAMESPACE},
+        {ROLE_OF_HOST, NULL, false, KEY_DOMAIN | KEY_WRITER},
+        {ROLE_OF_HOST, "a", true, KEY_DOMAIN | KEY_WRITER | KEY_NAMESPACE},
+        {ROLE_OF_MAINTENANCE, NULL, false, KEY_META | KEY_MAINTENANCE},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const char label[] = {(char)('A' + i), '\0'};
+        assert_ok(add(f->r, rows[i].role, rows[i].ns, rows[i].reads, label, e));
+        CLEANUP(repo_closep) struct repo *r = open_as(f, label);
+        assert_int_equal(r->keys.has, rows[i].has);
+        assert_int_equal(repo_role(r), rows[i].role);
+        assert_string_equal(repo_id(r), repo_id(f->r));
+        if (rows[i].role != ROLE_OF_ADMIN) {
+            assert_fails(add(r, ROLE_OF_HOST, NULL, false, "x", e), ERR_KEY,
+                         "admin");
+            assert_null(memmem(&r->keys, sizeof(r->keys), f->r->keys.admin_seed,
+                               KEY_BYTES));
+        }
+    }
+}
+
+static void
+requests_that_make_no_sense(void **state)
+{
+    struct fixture *f = *state;
+    struct usage before = usage_of(f->st, "");
+    char label[BUNDLE_MAX_LABEL + 2] = {0};
+
+    memset(label, 'x', sizeof(label) - 1);
+    assert_fails(add(f->r, ROLE_OF_ADMIN, "a", false, "p", e), ERR_USAGE,
+                 "no namespace");
+    assert_fails(add(f->r, ROLE_OF_MAINTENANCE, "a", false, "p", e), ERR_USAGE,
+                 "no namespace");
+    assert_fails(add(f->r, ROLE_OF_RESTORE, NULL, true, "p", e), ERR_USAGE,
+                 "only a host");
+    assert_fails(add(f->r, ROLE_OF_RESTORE, "nowhere", false, "p", e),
+                 ERR_NOENT, "nowhere");
+    assert_fails(add(f->r, ROLE_OF_HOST, "a b", false, "p", e), ERR_USAGE,
+                 "letters");
+    assert_fails(add(f->r, ROLE_OF_RECOVERY, NULL, false, "p", e), ERR_USAGE,
+                 "no password");
+    assert_fails(add(f->r, ROLE_OF_ADMIN, NULL, false, label, e), ERR_USAGE,
+                 "label");
+    assert_fails(add(f->r, ROLE_OF_ADMIN, NULL, false, "", e), ERR_USAGE,
+                 "password");
+    assert_int_equal(usage_of(f->st, "").objects, before.objects);
+}
+
+/* A host without any secret for refs: it backs up, deduplicates against what
+ * others stored, and opens nothing, not even its own. */
+static void
+a_host_only_writes(void **state)
+{
+    struct fixture *f = *state;
+    CLEANUP(manifest_freep) struct manifest *first = NULL, *second = NULL;
+
+    assert_ok(add(f->r, ROLE_OF_HOST, "tenant", false, "host", e));
+    manifest_free(back_up(f, f->r, "web", 1, 7));
+    CLEANUP(repo_closep) struct repo *host = open_as(f, "host");
+    first = back_up(f, host, "web", 2, 7);
+    assert_int_equal(first->new_bytes, 0);
+    second = back_up(f, host, "web", 3, 8);
+    assert_int_equal(second->new_bytes, SIZE);
+
+    struct listed l = list(host);
+    assert_int_equal(l.open, 0);
+    assert_int_equal(l.sealed, 3);
+    assert_fails(find(host, second->id, e), ERR_KEY, "this key cannot open");
+    assert_fails(find(host, "latest", e), ERR_KEY, "this key cannot open");
+    assert_fails(find(host, "web@latest", e), ERR_KEY, "this key cannot open");
+
+    fixture_reopen(f); /* an admin who was there before learns of the host */
+    assert_int_equal(list(f->r).open, 3);
+    assert_reads(f->r, first->id, 7);
+    assert_reads(f->r, second->id, 8);
+}
+
+static void
+namespaces_do_not_read_each_other(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_ok(add(f->r, ROLE_OF_HOST, "a", true, "host-a", e));
+    assert_ok(add(f->r, ROLE_OF_HOST, "b", true, "host-b", e));
+    assert_ok(add(f->r, ROLE_OF_HOST, "a", false, "host-a2", e));
+    assert_ok(add(f->r, ROLE_OF_RESTORE, "b", false, "reader-b", e));
+    assert_ok(add(f->r, ROLE_OF_RESTORE, NULL, false, "reader", e));
+    CLEANUP(repo_closep) struct repo *a = open_as(f, "host-a");
+    CLEANUP(repo_closep) struct repo *b = open_as(f, "host-b");
+    CLEANUP(repo_closep) struct repo *a2 = open_as(f, "host-a2");
+    CLEANUP(manifest_freep) struct manifest *in_a = back_up(f, a, "x", 1, 1);
+    CLEANUP(manifest_freep) struct manifest *in_b = back_up(f, b, "x", 2, 2);
+    CLEANUP(manifest_freep) struct manifest *in_a2 = back_up(f, a2, "y", 3, 3);
+
+    assert_reads(a, in_a->id, 1);
+    assert_reads(a, in_a2->id, 3); /* of another host of its namespace */
+    assert_fails(find(a, in_b->id, e), ERR_KEY, "this key cannot open");
+    assert_reads(a, "latest", 3);
+    assert_reads(b, "latest", 2); /* of those that it can open */
+    assert_fails(find(b, "y@latest", e), ERR_KEY, "y@latest");
+    struct listed l = list(b);
+    assert_int_equal(l.open, 1);
+    assert_int_equal(l.sealed, 2);
+    assert_int_equal(l.sealed_ns, a->keys.ns);
+    assert_int_equal(list(a2).open, 0);
+
+    CLEANUP(repo_closep) struct repo *reader_b = open_as(f, "reader-b");
+    CLEANUP(repo_closep) struct repo *reader = open_as(f, "reader");
+    assert_reads(reader_b, in_b->id, 2);
+    assert_fails(find(reader_b, in_a->id, e), ERR_KEY, "cannot open");
+    assert_reads(reader, in_a->id, 1);
+    assert_reads(reader, in_b->id, 2);
+    assert_fails(
+        write_backup(reader, f->cancel, "x", 9, (uint8_t[1]){1}, 1, NULL, e),
+        ERR_KEY, "may not write");
+}
+
+/* Its signature is right and its namespace exists: but it is not its own. */
+static void
+a_writer_writes_to_its_own_namespace(void **state)
+{
+    struct fixture *f = *state;
+    CLEANUP(buf_done) struct buf bytes = buf_of(REF_MAX_BYTES);
+    char name[NAME_MAX_LEN];
+    struct ref_head head = {.name = {.time_ns = 5, .id = {1}}}, back;
+
+    assert_ok(add(f->r, ROLE_OF_HOST, "a", false, "host", e));
+    CLEANUP(repo_closep) struct repo *host = open_as(f, "host");
+    head.writer = host->keys.writer;
+    for (uint32_t ns = 1; ns <= 2; ns++) {
+        struct err e = {0};
+        buf_reset(&bytes);
+        head.name.ns = ns;
+        name_ref(&head.name, name);
+        assert_int_equal(ref_pack(&head, NULL, 0, "{}", 2, &host->keys,
+                                  &host->config, &bytes, &e),
+                         0);
+        int rc =
+            ref_open_head(bytes.p, bytes.len, name, &host->config, &back, &e);
+        assert_int_equal(rc, ns == host->keys.ns ? 0 : -1);
+        if (rc == -1)
+            assert_non_null(strstr(e.msg, "may not write to namespace 1"));
+    }
+}
+
+/* ---- what a stolen key opens -----------------------------------------------
+ */
+
+struct seen_object {
+    char pack[NAME_MAX_LEN];
+    struct pack_entry entry;
+};
+
+struct objects {
+    struct fixture *f;
+    const struct keyring *keys;
+    struct seen_object *all;
+    size_t n;
+};
+
+/* What anybody with K_meta sees of a pack: its table. */
+static int
+note_pack(void *cookie, const char *name, const struct store_stat *stat,
+          struct err *e)
+{
+    struct objects *o = cookie;
+    CLEANUP(buf_done) struct buf bytes = buf_of(PACK_MAX_BYTES);
+    struct pack_table t = {0};
+
+    if (store_get_all(o->f->st, name, &bytes, e) == -1 ||
+        pack_unpack_table(bytes.p, bytes.len, stat->size_bytes, o->keys, &t,
+                          e) == -1)
+        return -1;
+    o->all = xrealloc(o->all, (o->n + t.n) * sizeof(o->all[0]));
+    for (uint32_t i = 0; i < t.n; i++) {
+        struct seen_object *s = &o->all[o->n++];
+        s->entry = t.entries[i];
+        (void)snprintf(s->pack, sizeof(s->pack), "%s", name);
+    }
+    pack_table_done(&t);
+    return 0;
+}
+
+static struct objects
+see_objects(struct fixture *f, const struct keyring *k)
+{
+    struct objects o = {.f = f, .keys = k};
+
+    assert_ok(store_list(f->st, "packs/", note_pack, &o, e));
+    return o;
+}
+
+static void
+read_object(struct objects *o, size_t i, uint8_t *out)
+{
+    const struct seen_object *s = &o->all[i];
+
+    assert_ok(
+        store_get(o->f->st, s->pack, s->entry.offset, out, s->entry.len, e));
+}
+
+/* Everything that these keys and the store have, tried as the capability. */
+static int
+try_object(struct objects *o, size_t i, const uint8_t h[32], struct err *e)
+{
+    CLEANUP(sealer_freep) struct sealer *s = sealer_new(o->keys, 1);
+    CLEANUP(freep) uint8_t *sealed = xmalloc(o->all[i].entry.len);
+    CLEANUP(freep) uint8_t *out = xmalloc(OBJECT_PLAIN_MAX);
+    const struct pack_entry *entry = &o->all[i].entry;
+    struct object_name name;
+    const uint8_t *node = NULL;
+    size_t len = 0;
+
+    object_name_of(h, &name);
+    memcpy(name.id, entry->id, sizeof(name.id));
+    read_object(o, i, sealed);
+    if (entry->type == OBJECT_LEAF)
+        return object_open_leaf(s, &name, sealed, entry->len, out,
+                                entry->plain_len, e);
+    return object_open_node(s, &name, sealed, entry->len, &node, &len, e);
+}
+
+static void
+assert_opens_nothing(struct objects *o)
+{
+    uint8_t tries[5][32];
+
+    for (size_t i = 0; i < o->n; i++) {
+        memcpy(tries[0], o->all[i].entry.id, 32);
+        memcpy(tries[1], o->keys->k_id, 32);
+        memcpy(tries[2], o->keys->k_meta, 32);
+        memcpy(tries[3], o->keys->writer_seed, 32);
+        memcpy(tries[4], o->keys->ns_secret, 32);
+        for (size_t t = 0; t < ARRAY_LEN(tries); t++) {
+            struct err e = {0};
+            assert_int_equal(try_object(o, i, tries[t], &e), -1);
+        }
+    }
+}
+
+/* The keys of a host, in memory and as they were stored, hold no secret that
+ * opens backups of others. */
+static void
+assert_holds_none_of(const struct repo *r, const struct keyring *all)
+{
+    CLEANUP(buf_done) struct buf b = buf_of(KEYRING_MAX_BYTES);
+    uint8_t other_ns[KEY_BYTES];
+
+    keyring_pack(&r->keys, &b);
+    keyring_namespace(all, 1, other_ns);
+    const uint8_t *secrets[] = {all->restore_secret, all->admin_seed,
+                                all->maintenance_seed, other_ns,
+                                all->writer_seed};
+    for (size_t i = 0; i < ARRAY_LEN(secrets); i++) {
+        bool own = (r->keys.has & KEY_MAINTENANCE) != 0 && i == 2;
+        assert_int_equal(memmem(b.p, b.len, secrets[i], KEY_BYTES) != NULL,
+                         own);
+        assert_int_equal(memmem(r, sizeof(*r), secrets[i], KEY_BYTES) != NULL,
+                         own);
+    }
+}
+
+static void
+a_stolen_host_opens_no_other_machine(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_ok(add(f->r, ROLE_OF_HOST, "a", true, "host", e));
+    CLEANUP(manifest_freep) struct manifest *m = back_up(f, f->r, "db", 1, 1);
+    CLEANUP(repo_closep) struct repo *host = open_as(f, "host");
+    struct objects o = see_objects(f, &host->keys);
+
+    assert_holds_none_of(host, &f->r->keys);
+    assert_fails(find(host, m->id, e), ERR_KEY, "this key cannot open");
+    assert_true(o.n > 40);
+    assert_opens_nothing(&o);
+    free(o.all);
+    /* The test can fail: who has a capability opens what it names. */
+    o = see_objects(f, &f->r->keys);
+    size_t opened = 0;
+    for (size_t i = 0; i < o.n; i++) {
+        struct err e = {0};
+        opened += try_object(&o, i, m->volumes[0].root.h, &e) == 0;
+    }
+    assert_int_equal(opened, 1);
+    free(o.all);
+}
+
+/* From the roots in the refs to all that lives: by the first parts of nodes,
+ * and in the end by nothing else than ids. */
+static size_t
+walk(struct objects *o, const uint8_t gid[GID_BYTES], unsigned level,
+     size_t *leaves)
+{
+    CLEANUP(buf_done) struct buf part = buf_of(OBJECT_PLAIN_MAX);
+    CLEANUP(freep) uint8_t *sealed = xmalloc(OBJECT_SEALED_MAX);
+    struct node_children c;
+    size_t i = 0, n = 1;
+
+    while (i < o->n && memcmp(o->all[i].entry.id, gid, GID_BYTES) != 0)
+        i++;
+    assert_true(i < o->n);
+    assert_int_equal(o->all[i].entry.type, OBJECT_NODE);
+    read_object(o, i, sealed);
+    assert_ok(object_open_children(o->keys, o->all[i].entry.id, sealed,
+                                   o->all[i].entry.len, &part, e));
+    assert_ok(node_children_unpack(part.p, part.len, &c, e));
+    assert_int_equal(c.level, level);
+    for (uint32_t k = 0; k < c.n; k++) {
+        const uint8_t *child = c.gids + (size_t)k * GID_BYTES;
+        if (level == 0)
+            ++*leaves;
+        else
+            n += walk(o, child, level - 1, leaves);
+    }
+    return n;
+}
+
+static int
+walk_ref(void *cookie, const char *name, const struct store_stat *stat,
+         struct err *unused)
+{
+    CLEANUP(buf_done) struct buf bytes = buf_of(REF_MAX_BYTES);
+    CLEANUP(buf_done) struct buf body = buf_of(REF_BODY_MAX_BYTES);
+    struct objects *o = cookie;
+    struct ref_root *roots = NULL;
+    size_t n = 0, nodes = 0, leaves = 0;
+
+    (void)stat;
+    (void)unused;
+    assert_ok(store_get_all(o->f->st, name, &bytes, e));
+    assert_ok(ref_open_roots(bytes.p, bytes.len, o->keys, &roots, &n, e));
+    for (size_t i = 0; i < n; i++)
+        nodes += walk(o, roots[i].gid, roots[i].level, &leaves);
+    free(roots);
+    assert_int_equal(n, 1);
+    assert_int_equal(nodes, 1);
+    assert_int_equal(leaves, SIZE / (64 << 10));
+    assert_fails(ref_open_body(bytes.p, bytes.len, o->keys, &body, e), ERR_KEY,
+                 "this key cannot open");
+    return 0;
+}
+
+static void
+maintenance_walks_all_and_opens_nothing(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_ok(add(f->r, ROLE_OF_MAINTENANCE, NULL, false, "m", e));
+    assert_ok(add(f->r, ROLE_OF_HOST, "a", false, "host", e));
+    CLEANUP(repo_closep) struct repo *host = open_as(f, "host");
+    manifest_free(back_up(f, f->r, "db", 1, 1));
+    manifest_free(back_up(f, host, "web", 2, 2));
+    CLEANUP(repo_closep) struct repo *m = open_as(f, "m");
+    assert_holds_none_of(m, &f->r->keys);
+    assert_null(memmem(m, sizeof(*m), f->r->keys.k_id, KEY_BYTES));
+    assert_null(m->keys.id_key);
+
+    struct objects o = see_objects(f, &m->keys);
+    assert_ok(store_list(f->st, "refs/", walk_ref, &o, e));
+    assert_opens_nothing(&o);
+    free(o.all);
+
+    assert_int_equal(list(m).sealed, 2);
+    assert_fails(
+        write_backup(m, f->cancel, "x", 9, (uint8_t[1]){1}, 1, NULL, e),
+        ERR_KEY, "may not write");
+    /* Even with a capability in hand, it does not pretend to check it. */
+    CLEANUP(manifest_freep) struct manifest *db = NULL;
+    CLEANUP(freep) uint8_t *p = content(1);
+    assert_ok(backup_find(f->r, "db@latest", &db, e));
+    assert_fails(compare_volume(m, &db->volumes[0].root, p, e), ERR_KEY,
+                 "cannot open");
+}
+
+/* ---- the config ------------------------------------------------------------
+ */
+
+/* Two admins who both opened the repository before either changed it. */
+static void
+two_admins_at_once(void **state)
+{
+    struct fixture *f = *state;
+
+    CLEANUP(repo_closep) struct repo *other = open_as(f, PASSWORD);
+    assert_ok(add(f->r, ROLE_OF_HOST, "a", false, "h1", e));
+    assert_ok(add(other, ROLE_OF_HOST, "a", false, "h2", e));
+    assert_ok(add(f->r, ROLE_OF_HOST, "b", false, "h3", e));
+    CLEANUP(repo_closep) struct repo *h1 = open_as(f, "h1");
+    CLEANUP(repo_closep) struct repo *h2 = open_as(f, "h2");
+    CLEANUP(repo_closep) struct repo *h3 = open_as(f, "h3");
+    assert_int_equal(h1->keys.writer, 2);
+    assert_int_equal(h2->keys.writer, 3);
+    assert_int_equal(h3->keys.writer, 4);
+    assert_int_equal(h1->keys.ns, h2->keys.ns);
+    assert_int_not_equal(h1->keys.ns, h3->keys.ns);
+    assert_int_equal(h3->config.generation, 3);
+    assert_string_equal(config_namespace_name(&h3->config, h3->keys.ns), "b");
+}
+
+/* Somebody who may put objects, but is no admin. */
+static void
+what_is_no_config_is_passed_over(void **state)
+{
+    struct fixture *f = *state;
+    CLEANUP(buf_done) struct buf bytes = buf_of(CONFIG_MAX_BYTES);
+
+    assert_ok(store_get_all(f->st, "config", &bytes, e));
+    assert_ok(store_put(f->st, "config.d/00000001", "x", 1, e));
+    assert_ok(store_put(f->st, "config.d/00000002", bytes.p, bytes.len, e));
+    assert_ok(store_put(f->st, "config.d/ffffffff", bytes.p, bytes.len, e));
+    assert_ok(store_put(f->st, "config.d/readme", "x", 1, e));
+    assert_ok(store_put(f->st, "keys/readme", "x", 1, e));
+    fixture_reopen(f);
+    assert_int_equal(f->r->config.generation, 0);
+    assert_ok(add(f->r, ROLE_OF_HOST, "a", false, "host", e));
+    assert_int_equal(f->r->config.generation, 3);
+    repo_close(open_as(f, "host"));
+}
+
+static void
+hide(struct fixture *f, const char *name, struct buf *out)
+{
+    buf_reset(out);
+    assert_ok(store_get_all(f->st, name, out, e));
+    assert_ok(store_remove(f->st, name, e));
+}
+
+/* A store that shows the config of yesterday, in which a host was unknown. */
+static void
+an_older_config_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    CLEANUP(buf_done) struct buf bytes = buf_of(CONFIG_MAX_BYTES);
+    struct listed l = {0};
+
+    assert_ok(add(f->r, ROLE_OF_HOST, "a", false, "h1", e));
+    assert_ok(add(f->r, ROLE_OF_HOST, "a", false, "h2", e));
+    CLEANUP(repo_closep) struct repo *h2 = open_as(f, "h2");
+    manifest_free(back_up(f, h2, "web", 1, 1));
+    hide(f, "config.d/00000002", &bytes);
+    assert_fails(try_open(f, "h2", e), ERR_CORRUPT, "shows config 1");
+    repo_close(open_as(f, "h1"));
+    fixture_reopen(f); /* this key is older than both */
+    assert_fails(backup_list(f->r, note_backup, &l, e), ERR_CORRUPT,
+                 "hides a newer config");
+    /* One who changes his password remembers today's config. */
+    assert_ok(store_put(f->st, "config.d/00000002", bytes.p, bytes.len, e));
+    fixture_reopen(f);
+    char id[KEY_ID_LEN + 1];
+    struct err why = {0};
+    assert_int_equal(
+        repo_key_change_password(f->r, PASSWORD, &CHEAP, id, &why, &why), 1);
+    hide(f, "config.d/00000002", &bytes);
+    assert_fails(try_open(f, PASSWORD, e), ERR_CORRUPT, "made with config 2");
+}
+
+/* The admin signed both, for two admins who were kept apart. */
+static void
+a_fork_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    CLEANUP(buf_done) struct buf one = buf_of(CONFIG_MAX_BYTES);
+
+    assert_ok(add(f->r, ROLE_OF_HOST, "a", false, "h1", e));
+    hide(f, "config.d/00000001", &one);
+    fixture_reopen(f);
+    assert_ok(add(f->r, ROLE_OF_HOST, "a", false, "h2", e));
+    assert_fails(try_open(f, "h1", e), ERR_CORRUPT, "config 1");
+    repo_close(open_as(f, "h2"));
+}
+
+/* What a listing does not show yet is there all the same, and what it shows
+ * may be gone. */
+static void
+listings_may_lag(void **state)
+{
+    struct store_clock clock = {.now_ns = 0};
+    struct store *mem = store_mem_new(&clock);
+    struct fixture slow = {.st = store_fault_new(mem)};
+    char id[KEY_ID_LEN + 1];
+    struct err why = {0}, none = {0};
+
+    (void)state;
+    assert_ok(cheap_init(mem, e));
+    clock.now_ns = INT64_C(1) << 61;
+    store_fault_set_lag(slow.st, &clock, INT64_C(1) << 60, 1);
+    fixture_open(&slow);
+    for (char label[] = "a"; label[0] < 'f'; label[0]++)
+        assert_ok(add(slow.r, ROLE_OF_HOST, label, false, label, e));
+    assert_int_equal(slow.r->config.generation, 5);
+    fixture_reopen(&slow);
+    assert_int_equal(slow.r->config.generation, 5);
+    assert_int_equal(
+        repo_key_change_password(slow.r, "new", &CHEAP, id, &why, &none), 1);
+    assert_fails(try_open(&slow, PASSWORD, e), ERR_KEY, "wrong password");
+    clock.now_ns += INT64_C(1) << 61;
+    repo_close(open_as(&slow, "new"));
+    repo_close(slow.r);
+    store_close(slow.st);
+    store_close(mem);
+}
+
+/* A key of a host that nobody made: with a writer's number of another. */
+static void
+a_writer_must_be_the_one_that_is_known(void **state)
+{
+    struct fixture *f = *state;
+    struct keyring k;
+    char name[NAME_MAX_LEN];
+
+    keyring_part(&f->r->keys, role_keys(ROLE_OF_HOST, false), &k);
+    k.writer_seed[0] ^= 1;
+    assert_ok(bundle_store(f->st, &k, ROLE_OF_HOST, "",
+                           &(struct bundle_lock){"forged", &CHEAP, NULL}, name,
+                           e));
+    assert_fails(try_open(f, "forged", e), ERR_KEY, "writer 1");
+    keyring_done(&k);
+}
+
+/* ---- list, remove
+ * ------------------------------------------------------------ */
+
+struct keys {
+    struct key_info all[16];
+    char labels[16][BUNDLE_MAX_LABEL + 1], ns[16][CONFIG_MAX_NAME + 1];
+    size_t n;
+};
+
+static int
+note_key(void *cookie, const struct key_info *info, struct err *e)
+{
+    struct keys *k = cookie;
+
+    (void)e;
+    assert_true(k->n < 16);
+    (void)snprintf(k->labels[k->n], sizeof(k->labels[0]), "%s", info->label);
+    (void)snprintf(k->ns[k->n], sizeof(k->ns[0]), "%s",
+                   info->ns ? info->ns : "");
+    k->all[k->n++] = *info;
+    return 0;
+}
+
+static const struct key_info *
+key_of(struct keys *k, enum role role, const char *label)
+{
+    for (size_t i = 0; i < k->n; i++)
+        if (k->all[i].role == role && strcmp(k->labels[i], label) == 0)
+            return &k->all[i];
+    fail_msg("no key %s", label);
+    return NULL;
+}
+
+static struct keys
+list_keys(struct repo *r)
+{
+    struct keys k = {0};
+
+    assert_ok(repo_key_list(r, note_key, &k, e));
+    return k;
+}
+
+static int
+remove_key(struct repo *r, const char *id, struct err *e)
+{
+    char out[KEY_ID_LEN + 1];
+
+    return repo_key_remove(r, id, out, e);
+}
+
+static void
+anybody_with_a_key_lists_them(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_ok(add(f->r, ROLE_OF_HOST, "a", true, "host", e));
+    assert_ok(add(f->r, ROLE_OF_MAINTENANCE, NULL, false, "m", e));
+    assert_ok(
+        store_put(f->st, "keys/00112233445566778899aabbccddeeff", "x", 1, e));
+    CLEANUP(repo_closep) struct repo *m = open_as(f, "m");
+    struct keys k = list_keys(m);
+    assert_int_equal(k.n, 5);
+    const struct key_info *host = key_of(&k, ROLE_OF_HOST, "host");
+    assert_true(host->is_ours && host->reads && !host->is_current);
+    assert_int_equal(host->writer, 2);
+    assert_string_equal(k.ns[host - k.all], "a");
+    assert_true(key_of(&k, ROLE_OF_MAINTENANCE, "m")->is_current);
+    assert_int_equal(key_of(&k, ROLE_OF_ADMIN, "")->writer, 1);
+    assert_int_equal(key_of(&k, ROLE_OF_RECOVERY, "")->kind, BUNDLE_RECOVERY);
+    assert_false(key_of(&k, 0, "")->is_ours);
+}
+
+static void
+a_removed_key_opens_no_more(void **state)
+{
+    struct fixture *f = *state;
+    char start[5] = {0};
+
+    assert_ok(add(f->r, ROLE_OF_HOST, "a", true, "host", e));
+    CLEANUP(repo_closep) struct repo *host = open_as(f, "host");
+    struct keys k = list_keys(f->r);
+    const char *id = key_of(&k, ROLE_OF_HOST, "host")->id;
+    assert_fails(remove_key(host, id, e), ERR_KEY, "admin");
+    assert_fails(remove_key(f->r, "", e), ERR_NOENT, "no key");
+    assert_fails(remove_key(f->r, "xyz", e), ERR_NOENT, "no key");
+    assert_fails(remove_key(f->r, "../config", e), ERR_NOENT, "no key");
+    memcpy(start, id, 4);
+    assert_ok(remove_key(f->r, start, e));
+    assert_fails(try_open(f, "host", e), ERR_KEY, "wrong password");
+    assert_fails(remove_key(f->r, id, e), ERR_NOENT, "no key");
+    /* But who has its keys has them, and its backups stay. */
+    manifest_free(back_up(f, host, "web", 1, 1));
+    assert_int_equal(list(f->r).open, 1);
+}
+
+/* What counts as another admin's key belongs to this repository and opens by a
+ * password: not the recovery key, and not what a first init left. */
+static void
+the_last_admin_stays(void **state)
+{
+    struct fixture *f = *state;
+    struct fixture other;
+    CLEANUP(buf_done) struct buf bytes = buf_of(BUNDLE_MAX_BYTES);
+    char name[NAME_MAX_LEN];
+
+    fixture_start(&other);
+    assert_ok(store_get_all(other.st, other.r->key_name, &bytes, e));
+    assert_ok(store_put(f->st, other.r->key_name, bytes.p, bytes.len, e));
+    (void)snprintf(name, sizeof(name), "%s", other.r->key_name + 5);
+    fixture_end(&other);
+
+    struct keys k = list_keys(f->r);
+    const char *own = f->r->key_name + 5;
+    assert_int_equal(k.n, 3);
+    assert_fails(remove_key(f->r, own, e), ERR_USAGE, "last key of an admin");
+    assert_ok(add(f->r, ROLE_OF_RESTORE, NULL, false, "reader", e));
+    assert_fails(remove_key(f->r, own, e), ERR_USAGE, "last key of an admin");
+    assert_ok(add(f->r, ROLE_OF_ADMIN, NULL, false, "second", e));
+    assert_ok(remove_key(f->r, own, e));
+    assert_fails(try_open(f, PASSWORD, e), ERR_KEY, "wrong password");
+    CLEANUP(repo_closep) struct repo *second = open_as(f, "second");
+    assert_ok(remove_key(second, name, e)); /* the stranger's */
+    assert_ok(add(second, ROLE_OF_HOST, "a", true, "host", e));
+}
+
+static void
+an_ambiguous_key_is_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    for (char label[] = "a"; label[0] < 'r'; label[0]++)
+        assert_ok(add(f->r, ROLE_OF_MAINTENANCE, NULL, false, label, e));
+    unsigned ambiguous = 0;
+    size_t before = usage_of(f->st, "keys/").objects, removed = 0;
+    for (const char *d = "0123456789abcdef"; *d; d++) {
+        struct err e = {0};
+        int rc = remove_key(f->r, (const char[]){*d, '\0'}, &e);
+        removed += rc == 0;
+        ambiguous += rc == -1 && strstr(e.msg, "more than one") != NULL;
+    }
+    assert_true(ambiguous > 0);
+    assert_int_equal(usage_of(f->st, "keys/").objects, before - removed);
+}
+
+/* ---- passwords, recovery
+ * ------------------------------------------------------- */
+
+static void
+a_password_is_changed(void **state)
+{
+    struct fixture *f = *state;
+    char id[KEY_ID_LEN + 1];
+    struct err why = {0}, none = {0};
+
+    assert_ok(add(f->r, ROLE_OF_HOST, "a", true, "host", e));
+    CLEANUP(repo_closep) struct repo *host = open_as(f, "host");
+    assert_int_equal(
+        repo_key_change_password(host, "new", &CHEAP, id, &why, &none), 1);
+    assert_fails(try_open(f, "host", e), ERR_KEY, "wrong password");
+    CLEANUP(repo_closep) struct repo *again = open_as(f, "new");
+    assert_int_equal(again->keys.has, host->keys.has);
+    assert_int_equal(again->keys.writer, host->keys.writer);
+    assert_int_equal(repo_role(again), ROLE_OF_HOST);
+    struct keys k = list_keys(again);
+    assert_string_equal(key_of(&k, ROLE_OF_HOST, "host")->id, id);
+    /* Once more, in the same run. */
+    assert_int_equal(
+        repo_key_change_password(host, "newer", &CHEAP, id, &why, &none), 1);
+    repo_close(open_as(f, "newer"));
+    assert_fails(repo_key_change_password(host, "", &CHEAP, id, &why, e),
+                 ERR_USAGE, "password");
+    repo_close(open_as(f, "newer"));
+}
+
+/* Where nothing can be removed, both work, and the caller is told. */
+static void
+a_password_that_stays_is_told(void **state)
+{
+    struct fixture *f = *state;
+    struct fixture kept = {.st = store_fault_new(f->st), .cancel = f->cancel};
+    char id[KEY_ID_LEN + 1];
+    struct err why = {0}, none = {0};
+
+    fixture_open(&kept);
+    store_fault_set(kept.st,
+                    &(struct store_fault){.at = 1, .ops = STORE_OP_REMOVE});
+    assert_int_equal(
+        repo_key_change_password(kept.r, "new", &CHEAP, id, &why, &none), 0);
+    assert_int_equal(why.code, ERR_STORE);
+    repo_close(open_as(f, "new"));
+    repo_close(open_as(f, PASSWORD));
+    repo_close(kept.r);
+    store_close(kept.st);
+}
+
+static void
+a_recovery_key_does_all_that_an_admin_can(void **state)
+{
+    struct fixture *f = *state;
+    char text[RECOVERY_TEXT_LEN], id[KEY_ID_LEN + 1];
+    struct err why = {0};
+
+    assert_ok(repo_recovery(f->r, text, id, e));
+    CLEANUP(manifest_freep) struct manifest *m = back_up(f, f->r, "x", 1, 1);
+    CLEANUP(repo_closep) struct repo *r = open_as(f, text);
+    assert_int_equal(repo_role(r), ROLE_OF_RECOVERY);
+    assert_reads(r, m->id, 1);
+    assert_fails(repo_key_change_password(r, "new", &CHEAP, id, &why, e),
+                 ERR_USAGE, "key add --role admin");
+    assert_ok(add(r, ROLE_OF_ADMIN, NULL, false, "new", e));
+    /* The forgotten one goes, and not the last one. */
+    assert_ok(remove_key(r, f->r->key_name + 5, e));
+    struct keys k = list_keys(r);
+    assert_fails(remove_key(r, key_of(&k, ROLE_OF_ADMIN, "new")->id, e),
+                 ERR_USAGE, "last key");
+    repo_close(open_as(f, "new"));
+}
+
+static void
+a_slip_of_the_pen_is_told(void **state)
+{
+    struct fixture *f = *state;
+    char text[RECOVERY_TEXT_LEN], id[KEY_ID_LEN + 1];
+
+    assert_ok(repo_recovery(f->r, text, id, e));
+    text[20] = text[20] == 'A' ? 'B' : 'A';
+    assert_fails(try_open(f, text, e), ERR_KEY, "group 3");
+    text[20] = '!';
+    assert_fails(try_open(f, text, e), ERR_KEY, "wrong password");
+}
+
+static void
+another_recovery_key(void **state)
+{
+    struct fixture *f = *state;
+    char first[RECOVERY_TEXT_LEN], second[RECOVERY_TEXT_LEN];
+    char text[RECOVERY_TEXT_LEN], id[KEY_ID_LEN + 1], id2[KEY_ID_LEN + 1];
+
+    assert_ok(add(f->r, ROLE_OF_RESTORE, NULL, false, "reader", e));
+    CLEANUP(repo_closep) struct repo *reader = open_as(f, "reader");
+    assert_fails(repo_recovery(reader, text, id, e), ERR_KEY, "admin");
+    assert_fails(repo_recovery_add(reader, text, id, e), ERR_KEY, "admin");
+    assert_ok(repo_recovery(f->r, first, id, e));
+    assert_ok(repo_recovery_add(f->r, second, id2, e));
+    assert_string_not_equal(first, second);
+    assert_ok(repo_recovery(f->r, text, id2, e));
+    assert_string_equal(text, second);
+    repo_close(open_as(f, first));
+    assert_ok(remove_key(f->r, id, e));
+    assert_fails(try_open(f, first, e), ERR_KEY, "wrong password");
+    repo_close(open_as(f, second));
+    assert_ok(remove_key(f->r, id2, e));
+    assert_fails(repo_recovery(f->r, text, id, e), ERR_NOENT,
+                 "--role recovery");
+}
+
+/* A password may be a recovery key by its form. */
+static void
+a_password_that_looks_like_one(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t code[RECOVERY_BYTES] = {7};
+    char text[RECOVERY_TEXT_LEN];
+
+    recovery_format(code, text);
+    assert_ok(add(f->r, ROLE_OF_MAINTENANCE, NULL, false, text, e));
+    CLEANUP(repo_closep) struct repo *r = open_as(f, text);
+    assert_int_equal(repo_role(r), ROLE_OF_MAINTENANCE);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        TEST(each_role_opens_with_its_keys),
+        TEST(requests_that_make_no_sense),
+        TEST(a_host_only_writes),
+        TEST(namespaces_do_not_read_each_other),
+        TEST(a_writer_writes_to_its_own_namespace),
+        TEST(a_stolen_host_opens_no_other_machine),
+        TEST(maintenance_walks_all_and_opens_nothing),
+        TEST(two_admins_at_once),
+        TEST(what_is_no_config_is_passed_over),
+        TEST(an_older_config_is_noticed),
+        TEST(a_fork_is_noticed),
+        TEST(listings_may_lag),
+        TEST(a_writer_must_be_the_one_that_is_known),
+        TEST(anybody_with_a_key_lists_them),
+        TEST(a_removed_key_opens_no_more),
+        TEST(the_last_admin_stays),
+        TEST(an_ambiguous_key_is_refused),
+        TEST(a_password_is_changed),
+        TEST(a_password_that_stays_is_told),
+        TEST(a_recovery_key_does_all_that_an_admin_can),
+        TEST(a_slip_of_the_pen_is_told),
+        TEST(another_recovery_key),
+        TEST(a_password_that_looks_like_one),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
