@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/hex.h"
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/print.h"
@@ -42,11 +43,36 @@ size_of(const struct manifest *m)
     return size;
 }
 
+/* A backup that our key does not open. */
+static json_t *
+sealed_to_json(const struct manifest *m)
+{
+    char time[CLOCK_TEXT_LEN], tag[2 * sizeof(m->machine_tag) + 1];
+
+    clock_format_utc(m->time_ns, time);
+    hex_encode(m->machine_tag, sizeof(m->machine_tag), tag);
+    return json_pack("{s:s, s:s, s:b, s:I, s:s}", "id", m->id, "time", time,
+                     "sealed", 1, "namespace", (json_int_t)m->ns, "machine_tag",
+                     tag);
+}
+
+static void
+add_sealed(struct listing *l, const struct manifest *m)
+{
+    CLEANUP(freep) char *what = xasprintf("(sealed, namespace %u)", m->ns);
+
+    table_cell(l->table, what);
+    for (size_t i = 0; i < 4; i++)
+        table_cell(l->table, "");
+}
+
 static json_t *
 to_json(const struct manifest *m)
 {
     char time[CLOCK_TEXT_LEN];
 
+    if (m->sealed)
+        return sealed_to_json(m);
     clock_format_utc(m->time_ns, time);
     return json_pack("{s:s, s:s, s:o, s:o, s:o, s:s, s:I, s:I, s:I, s:I}", "id",
                      m->id, "time", time, "machine", print_json(m->machine),
@@ -76,13 +102,18 @@ add(void *cookie, const struct manifest *m, struct err *e)
     (void)e;
     if (l->machine && strcmp(l->machine, m->machine) != 0 &&
         strcasecmp(l->machine, m->uuid) != 0) {
-        pass_over(l, m);
+        if (!m->sealed)
+            pass_over(l, m);
         return 0;
     }
     (void)json_array_append_new(l->json, to_json(m));
     memcpy(id, m->id, SHORT_ID);
     table_cell(l->table, id);
     table_cell_time(l->table, m->time_ns);
+    if (m->sealed) {
+        add_sealed(l, m);
+        return 0;
+    }
     table_cell(l->table, m->machine);
     table_cell(l->table, m->method);
     table_cell_size(l->table, size_of(m));
@@ -142,7 +173,8 @@ const struct command cmd_list = {
             "shows (local time), the machine, the method, the size of its "
             "disks and memory, and of that what was new to the repository and "
             "what it takes there, compressed.\n\n"
-            "MACHINE is a name or a UUID.",
+            "MACHINE is a name or a UUID. Of backups that this key may not "
+            "read only id, time and namespace are known.",
     .examples = examples,
     .max_operands = 1,
     .run = run_list};

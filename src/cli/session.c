@@ -60,6 +60,20 @@ session_ask(const struct cli *c, const char *address, bool is_new,
 }
 
 int
+session_ask_new(const struct cli *c, const char *subject, struct secret *out,
+                struct err *e)
+{
+    struct secret_ways ways = {
+        .file = args_value(&c->args, "new-password-file"),
+        .command = args_value(&c->args, "new-password-command"),
+        .subject = subject,
+        .is_new = true,
+        .is_second = true};
+
+    return secret_get(&ways, out, e);
+}
+
+int
 session_open(const struct cli *c, struct session *out, struct err *e)
 {
     CLEANUP(secret_wipe) struct secret password = {0};

@@ -212,8 +212,8 @@ add_writer(struct config *c, const struct keyring *admin, struct keyring *k,
 
 /* ---- adding ------------------------------------------------------------ */
 
-static int
-check_request(const struct repo *r, const struct key_request *q, struct err *e)
+int
+repo_key_check(const struct repo *r, const struct key_request *q, struct err *e)
 {
     uint32_t ns = 0;
 
@@ -221,6 +221,9 @@ check_request(const struct repo *r, const struct key_request *q, struct err *e)
         return -1;
     if (q->role == ROLE_OF_RECOVERY)
         return err_set(e, ERR_USAGE, "a recovery key has no password");
+    if (q->label && strlen(q->label) > BUNDLE_MAX_LABEL)
+        return err_set(e, ERR_USAGE, "a key's label has at most %d bytes",
+                       BUNDLE_MAX_LABEL);
     if (q->ns && q->role != ROLE_OF_HOST && q->role != ROLE_OF_RESTORE)
         return err_set(e, ERR_USAGE, "a key of role %s has no namespace",
                        role_name(q->role));
@@ -268,10 +271,7 @@ repo_key_add(struct repo *r, const struct key_request *q,
     const char *label = q->label ? q->label : "";
     char name[NAME_MAX_LEN];
 
-    if (strlen(label) > BUNDLE_MAX_LABEL)
-        return err_set(e, ERR_USAGE, "a key's label has at most %d bytes",
-                       BUNDLE_MAX_LABEL);
-    if (check_request(r, q, e) == -1 || make_keyring(r, q, &k, e) == -1 ||
+    if (repo_key_check(r, q, e) == -1 || make_keyring(r, q, &k, e) == -1 ||
         bundle_store(r->store, &k, (uint8_t)q->role, label, &lock, name, e) ==
             -1)
         return -1;

@@ -58,6 +58,8 @@ struct key_request {
 
 /* ERR_KEY if this is no admin's key; ERR_USAGE; ERR_NOENT for a restore key of
  * a namespace that there is not. */
+int repo_key_check(const struct repo *r, const struct key_request *q,
+                   struct err *e); /* whatever the password */
 int repo_key_add(struct repo *r, const struct key_request *q,
                  char out_id[KEY_ID_LEN + 1], struct err *e);
 
