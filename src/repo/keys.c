@@ -37,6 +37,12 @@ repo_role(const struct repo *r)
     return r->key_role;
 }
 
+const char *
+repo_namespace(const struct repo *r, uint32_t ns)
+{
+    return config_namespace_name(&r->config, ns);
+}
+
 static int
 need_admin(const struct repo *r, struct err *e)
 {

@@ -41,6 +41,9 @@ struct key_info {
 /* Of the key that opened the repository. */
 uint8_t repo_role(const struct repo *r);
 
+/* What a namespace is called; NULL if it is not known.  Borrowed. */
+const char *repo_namespace(const struct repo *r, uint32_t ns);
+
 /* Each key, in no order; `info` and its texts are borrowed. */
 typedef int key_list_fn(void *cookie, const struct key_info *info,
                         struct err *e);

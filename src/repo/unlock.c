@@ -277,7 +277,6 @@ static int
 read_newest(struct repo *r, struct err *e)
 {
     CLEANUP(generations_done) struct generations g = {0};
-    uint32_t remembered = r->keys.config_generation;
     int rc = 0;
 
     if (store_list(r->store, "config.d/", note_generation, &g, e) == -1)
@@ -288,8 +287,6 @@ read_newest(struct repo *r, struct err *e)
         rc = try_config(r, g.n[i], e);
     if (rc == 0)
         rc = read_config(r, 0, e);
-    if (rc != -1 && remembered > r->config.generation)
-        rc = try_config(r, remembered, e);
     while (rc != -1 && r->config.generation < UINT32_MAX) {
         rc = try_config(r, r->config.generation + 1, e);
         if (rc == 0)
