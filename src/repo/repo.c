@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "repo/repo.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -119,7 +118,7 @@ int
 repo_open(struct store *st, const char *password, struct repo **out,
           struct err *e)
 {
-    CLEANUP(repo_closep) struct repo *r = xcalloc(1, sizeof(*r));
+    CLEANUP(repo_closep) struct repo *r = secret_new(sizeof(*r));
 
     /* The index is loaded by the first who looks something up in it. */
     r->store = st;
@@ -141,7 +140,7 @@ repo_close(struct repo *r)
     index_free(r->index);
     config_done(&r->config);
     keyring_done(&r->keys);
-    free(r);
+    secret_free(r);
 }
 
 void

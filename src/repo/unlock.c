@@ -76,10 +76,23 @@ struct attempt {
     struct store *st;
     const char *password;
     enum bundle_kind kind;  /* look only at these */
+    bool costly;            /* and at those that are slow to try, or not */
+    bool skipped;           /* some were, for that */
     const uint8_t *repo_id; /* of the repository */
     struct repo *r;         /* gets the keys */
     struct err trouble;     /* why one could not even be tried */
 };
+
+/* More than what we ask ourselves.  Whoever may write to the storage can put
+ * many of the slowest there: they come last. */
+static bool
+is_costly(const struct bundle_info *info)
+{
+    const struct password_cost ours = password_cost_new();
+
+    return (uint64_t)info->cost.passes * info->cost.memory_kib >
+           (uint64_t)ours.passes * ours.memory_kib;
+}
 
 /* 1 if the bundle opens, 0 if not or if it is of another repository, as what
  * an interrupted init left may be; -1. */
@@ -94,6 +107,10 @@ try_bytes(struct attempt *a, const char *name, const struct buf *bytes,
         return -1;
     if (info.kind != a->kind)
         return 0;
+    if (is_costly(&info) != a->costly) {
+        a->skipped = true;
+        return 0;
+    }
     int rc = bundle_open(bytes->p, bytes->len, a->password, keys, e);
     if (rc != 1)
         return rc;
@@ -186,8 +203,13 @@ open_keys(struct repo *r, const struct config *c, const char *password,
         wipe(code, sizeof(code));
         rc = try_all(&a, &b, BUNDLE_RECOVERY, e);
     }
+    a.skipped = false;
     if (rc == 0)
         rc = try_all(&a, &b, BUNDLE_PASSWORD, e);
+    if (rc == 0 && a.skipped) {
+        a.costly = true;
+        rc = try_all(&a, &b, BUNDLE_PASSWORD, e);
+    }
     return rc == 1 ? 0 : rc == 0 ? none_opens(&a, b.n, e) : -1;
 }
 

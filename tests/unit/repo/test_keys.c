@@ -944,6 +944,28 @@ a_password_that_looks_like_one(void **state)
     assert_int_equal(repo_role(r), ROLE_OF_MAINTENANCE);
 }
 
+/* Somebody who may write to the storage put slow ones there: those that cost
+ * what we ask ourselves are tried first. */
+static void
+slow_keys_are_tried_last(void **state)
+{
+    struct fixture *f = *state;
+    struct password_cost slow = password_cost_new();
+
+    slow.passes++;
+    for (int i = 0; i < 4; i++) {
+        struct key_request q = {
+            .role = ROLE_OF_MAINTENANCE, .password = "same", .cost = &slow};
+        char id[KEY_ID_LEN + 1];
+        assert_ok(repo_key_add(f->r, &q, id, e));
+    }
+    CLEANUP(repo_closep) struct repo *r = open_as(f, "same");
+    assert_int_equal(repo_role(r), ROLE_OF_MAINTENANCE); /* but they are */
+    assert_ok(add(f->r, ROLE_OF_HOST, NULL, false, "same", e));
+    CLEANUP(repo_closep) struct repo *host = open_as(f, "same");
+    assert_int_equal(repo_role(host), ROLE_OF_HOST);
+}
+
 int
 main(void)
 {
@@ -972,6 +994,7 @@ main(void)
         TEST(a_slip_of_the_pen_is_told),
         TEST(another_recovery_key),
         TEST(a_password_that_looks_like_one),
+        TEST(slow_keys_are_tried_last),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
