@@ -151,7 +151,7 @@ run_add(struct cli *c, struct repo *r, struct err *e)
     q.password = password.text;
     if (repo_key_add(r, &q, id, e) == -1)
         return -1;
-    report_added(c, id, role_name((uint8_t)q.role));
+    report_added(c, id, role_name(q.role));
     return OUTCOME_DONE;
 }
 

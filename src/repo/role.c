@@ -14,7 +14,7 @@ static const char *const names[] = {[ROLE_OF_ADMIN] = "admin",
                                     [ROLE_OF_RECOVERY] = "recovery"};
 
 const char *
-role_name(uint8_t role)
+role_name(unsigned role)
 {
     return role > 0 && role < ARRAY_LEN(names) ? names[role] : "unknown";
 }

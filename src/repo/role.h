@@ -13,7 +13,6 @@
 #define REPO_ROLE_H
 
 #include <stdbool.h>
-#include <stdint.h>
 
 enum role {
     ROLE_OF_ADMIN = 1,
@@ -24,7 +23,7 @@ enum role {
 };
 
 /* "admin"; "unknown" for a number that is none. */
-const char *role_name(uint8_t role);
+const char *role_name(unsigned role);
 bool role_parse(const char *name, enum role *out);
 
 /* The keys (enum keyring_has) of a role.  `confined`: of a restore role to one

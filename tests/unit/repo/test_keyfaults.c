@@ -158,8 +158,7 @@ check(void *cookie, struct store *inner, const struct store_fault *f, int rc,
       struct err *e)
 {
     CLEANUP(repo_closep)
-    struct repo *before = NULL,
-                *after = NULL, *closed = NULL;
+    struct repo *before = NULL, *after = NULL, *closed = NULL;
     struct sweep *s = cookie;
     const struct change *c = s->change;
     int old = opens(inner, PASSWORD, &before, e);
