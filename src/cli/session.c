@@ -89,7 +89,10 @@ session_open(const struct cli *c, struct session *out, struct err *e)
     }
     if (found == -1 || session_ask(c, address, false, &password, e) == -1)
         return -1;
-    return repo_open(out->store, password.text, &out->repo, e);
+    const char *key = args_value(&c->args, "key");
+    return repo_open_by(out->store, password.text,
+                        key && *key ? key : env_get("VMKEEP_KEY"), &out->repo,
+                        e);
 }
 
 void

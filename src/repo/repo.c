@@ -118,11 +118,18 @@ int
 repo_open(struct store *st, const char *password, struct repo **out,
           struct err *e)
 {
+    return repo_open_by(st, password, NULL, out, e);
+}
+
+int
+repo_open_by(struct store *st, const char *password, const char *key_id,
+             struct repo **out, struct err *e)
+{
     CLEANUP(repo_closep) struct repo *r = secret_new(sizeof(*r));
 
     /* The index is loaded by the first who looks something up in it. */
     r->store = st;
-    if (repo_unlock(r, password, e) == -1)
+    if (repo_unlock(r, password, key_id, e) == -1)
         return -1;
     hex_encode(r->keys.repo_id, sizeof(r->keys.repo_id), r->id);
     r->index = index_new(st, &r->keys);

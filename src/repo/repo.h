@@ -32,6 +32,11 @@ int repo_init(struct store *st, const char *password, struct err *e);
 /* ERR_NOREPO, ERR_KEY (wrong password), ERR_UNSUP (made by a newer vmkeep). */
 int repo_open(struct store *st, const char *password, struct repo **out,
               struct err *e);
+/* The same by the one key that this id, or the start of one, means: it takes
+ * a tenth of a second for each key that is tried.  NULL: all are.  A recovery
+ * key is always taken. */
+int repo_open_by(struct store *st, const char *password, const char *key_id,
+                 struct repo **out, struct err *e);
 void repo_close(struct repo *r); /* NULL is allowed */
 void repo_closep(struct repo **r);
 

@@ -42,8 +42,10 @@ int bundle_store(struct store *st, const struct keyring *k, uint8_t role,
 
 /* ---- unlock.c, for repo.c and keys.c --------------------------------- */
 
-/* From the password to the keys and the config.  ERR_NOREPO, ERR_KEY. */
-int repo_unlock(struct repo *r, const char *password, struct err *e);
+/* From the password to the keys and the config.  ERR_NOREPO, ERR_KEY.  `key_id`
+ * as in repo_open_by. */
+int repo_unlock(struct repo *r, const char *password, const char *key_id,
+                struct err *e);
 /* Read the newest config there is, again. */
 int repo_read_config(struct repo *r, struct err *e);
 

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "crypto/hash.h"
 #include "crypto/sign.h"
 #include "crypto/wipe.h"
@@ -78,6 +79,7 @@ struct attempt {
     enum bundle_kind kind;  /* look only at these */
     bool costly;            /* and at those that are slow to try, or not */
     bool skipped;           /* some were, for that */
+    const char *key_id;     /* look only at those that start so; or NULL */
     const uint8_t *repo_id; /* of the repository */
     struct repo *r;         /* gets the keys */
     struct err trouble;     /* why one could not even be tried */
@@ -148,6 +150,12 @@ try_bundle(struct attempt *a, const char *name, struct err *e)
     return 0;
 }
 
+static const char *
+key_id_of(const char *name)
+{
+    return strrchr(name, '/') + 1;
+}
+
 static int
 try_all(struct attempt *a, const struct bundle_names *b, enum bundle_kind kind,
         struct err *e)
@@ -156,7 +164,9 @@ try_all(struct attempt *a, const struct bundle_names *b, enum bundle_kind kind,
 
     a->kind = kind;
     for (size_t i = 0; rc == 0 && i < b->n; i++)
-        rc = try_bundle(a, b->names[i], e);
+        if (!a->key_id || kind == BUNDLE_RECOVERY ||
+            text_starts(key_id_of(b->names[i]), a->key_id))
+            rc = try_bundle(a, b->names[i], e);
     return rc;
 }
 
@@ -176,8 +186,14 @@ none_opens(const struct attempt *a, size_t n_bundles, struct err *e)
         return err_set(e, ERR_KEY,
                        "the repository has no key: its \"keys\" "
                        "folder is empty");
-    (void)err_set(e, ERR_KEY, "wrong password for the repository at %s",
-                  store_address(a->st));
+    if (a->key_id)
+        (void)err_set(e, ERR_KEY,
+                      "wrong password for the key %.40s of the repository at "
+                      "%s, or there is no such key",
+                      a->key_id, store_address(a->st));
+    else
+        (void)err_set(e, ERR_KEY, "wrong password for the repository at %s",
+                      store_address(a->st));
     if (group)
         (void)err_hint(e,
                        "if it is meant to be a recovery key, look at its group "
@@ -188,11 +204,14 @@ none_opens(const struct attempt *a, size_t n_bundles, struct err *e)
 
 static int
 open_keys(struct repo *r, const struct config *c, const char *password,
-          struct err *e)
+          const char *key_id, struct err *e)
 {
     CLEANUP(bundle_names_done) struct bundle_names b = {0};
-    struct attempt a = {
-        .st = r->store, .password = password, .repo_id = c->repo_id, .r = r};
+    struct attempt a = {.st = r->store,
+                        .password = password,
+                        .key_id = key_id,
+                        .repo_id = c->repo_id,
+                        .r = r};
     uint8_t code[RECOVERY_BYTES];
     int rc = 0;
 
@@ -367,7 +386,8 @@ repo_read_config(struct repo *r, struct err *e)
 }
 
 int
-repo_unlock(struct repo *r, const char *password, struct err *e)
+repo_unlock(struct repo *r, const char *password, const char *key_id,
+            struct err *e)
 {
     CLEANUP(buf_done) struct buf bytes = buf_of(CONFIG_MAX_BYTES);
     CLEANUP(config_done) struct config c = {0};
@@ -383,7 +403,7 @@ repo_unlock(struct repo *r, const char *password, struct err *e)
     }
     /* Not to be trusted yet: it only says which of the keys are meant. */
     if (config_unpack(bytes.p, bytes.len, &c, e) == -1 ||
-        open_keys(r, &c, password, e) == -1)
+        open_keys(r, &c, password, key_id, e) == -1)
         return -1;
     return repo_read_config(r, e);
 }

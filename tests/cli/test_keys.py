@@ -96,6 +96,18 @@ def test_list(box):
     assert r.code == 0 and '\x1b' not in r.out and ident[:8] in r.out
 
 
+def test_one_key(box):
+    """--key, or VMKEEP_KEY, says which key the password is for"""
+    box.repository()
+    ident = add(box, 'host', 'x')
+    assert run_as(box, 'x', 'list', '--key', ident[:6]).code == 0
+    env = {'VMKEEP_PASSWORD': 'x', 'VMKEEP_KEY': ident}
+    assert box.run('list', env=env).code == 0
+    r = box.run('list', '--key', ident)
+    assert r.code == 12 and ident in r.err
+    assert box.run('list', '--key', '', env=env).code == 0
+
+
 def test_remove(box):
     box.repository()
     ident = add(box, 'host', 'x')

@@ -583,6 +583,33 @@ a_password_that_looks_like_one(void **state)
     assert_int_equal(repo_role(r), ROLE_OF_MAINTENANCE);
 }
 
+static int
+open_by(struct fixture *f, const char *password, const char *id, struct err *e)
+{
+    CLEANUP(repo_closep) struct repo *r = NULL;
+
+    return repo_open_by(f->st, password, id, &r, e);
+}
+
+static void
+one_key_can_be_named(void **state)
+{
+    struct fixture *f = *state;
+    char text[RECOVERY_TEXT_LEN], id[KEY_ID_LEN + 1], start[3] = {0};
+
+    assert_ok(add(f->r, ROLE_OF_HOST, NULL, false, "host", e));
+    assert_ok(repo_recovery(f->r, text, id, e));
+    struct keys k = list_keys(f->r);
+    const char *host = key_of(&k, ROLE_OF_HOST, "host")->id;
+    memcpy(start, host, 2);
+    assert_ok(open_by(f, "host", host, e));
+    assert_ok(open_by(f, "host", start, e));
+    assert_ok(open_by(f, text, id, e));
+    assert_fails(open_by(f, PASSWORD, host, e), ERR_KEY, host);
+    assert_ok(open_by(f, text, host, e)); /* in need nobody looks for ids */
+    assert_fails(open_by(f, "host", "x", e), ERR_KEY, "no such key");
+}
+
 /* Somebody who may write to the storage put slow ones there: those that cost
  * what we ask ourselves are tried first. */
 static void
@@ -631,6 +658,7 @@ main(void)
         TEST(a_slip_of_the_pen_is_told),
         TEST(another_recovery_key),
         TEST(a_password_that_looks_like_one),
+        TEST(one_key_can_be_named),
         TEST(slow_keys_are_tried_last),
     };
 
