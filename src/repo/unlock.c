@@ -20,7 +20,7 @@
 #include "store/store.h"
 
 /* Amendments are few; more than these are somebody's mischief. */
-enum { MAX_GENERATIONS = 65536 };
+enum { MAX_GENERATIONS = 65536, MAX_WRONG_CONFIGS = 256 };
 
 /* ---- key bundles ------------------------------------------------------- */
 
@@ -324,8 +324,14 @@ read_newest(struct repo *r, struct err *e)
         return err_wrap(e, "cannot list the configs");
     if (g.count > 0)
         qsort(g.n, g.count, sizeof(g.n[0]), newest_first);
-    for (size_t i = 0; rc == 0 && i < g.count; i++)
+    for (size_t i = 0; rc == 0 && i < g.count; i++) {
+        if (i == MAX_WRONG_CONFIGS)
+            return err_set(e, ERR_CORRUPT,
+                           "the %d newest of %zu objects under config.d are "
+                           "no config of this repository; remove them",
+                           MAX_WRONG_CONFIGS, g.count);
         rc = try_config(r, g.n[i], e);
+    }
     if (rc == 0)
         rc = read_config(r, 0, e);
     while (rc != -1 && r->config.generation < UINT32_MAX) {

@@ -213,6 +213,22 @@ what_is_no_config_is_passed_over(void **state)
     repo_close(open_as(f, "host"));
 }
 
+/* So many that looking at all of them would take for ever. */
+static void
+too_many_that_are_no_config(void **state)
+{
+    struct fixture *f = *state;
+    char name[NAME_MAX_LEN];
+
+    for (uint32_t n = 1; n <= 256; n++) {
+        name_config(1000 + n, name);
+        assert_ok(store_put(f->st, name, "x", 1, e));
+    }
+    repo_close(open_as(f, PASSWORD));
+    assert_ok(store_put(f->st, "config.d/00000001", "x", 1, e));
+    assert_fails(try_open(f, PASSWORD, e), ERR_CORRUPT, "256 newest of 257");
+}
+
 static void
 hide(struct fixture *f, const char *name, struct buf *out)
 {
@@ -644,6 +660,7 @@ main(void)
         TEST(a_writer_writes_to_its_own_namespace),
         TEST(two_admins_at_once),
         TEST(what_is_no_config_is_passed_over),
+        TEST(too_many_that_are_no_config),
         TEST(an_older_config_is_noticed),
         TEST(a_fork_is_noticed),
         TEST(listings_may_lag),
