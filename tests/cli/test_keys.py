@@ -368,6 +368,40 @@ def test_no_secret_is_shown(box):
             assert not any(s.encode() in stored for s in SECRETS), name
 
 
+def children(pid):
+    found = []
+    try:
+        for task in os.listdir(f'/proc/{pid}/task'):
+            with open(f'/proc/{pid}/task/{task}/children',
+                      encoding='ascii') as f:
+                found += f.read().split()
+    except OSError:
+        pass
+    return found
+
+
+def test_helpers_get_no_secret(box):
+    """The processes that a backup starts have no password around them"""
+    machine = Machine(box, 'web-01', disk_mib=48)
+    box.env['VMKEEP_REPOSITORY'] = box.path('repo')
+    secret = SECRETS[0]
+    assert box.run('init', env={'VMKEEP_PASSWORD': secret}).code == 0
+    child = box.start('backup', '--qmp', machine.socket, '--scratch', box.dir,
+                      env={'VMKEEP_PASSWORD': secret})
+    helpers, seen = set(), b''
+    while child.poll() is None:
+        for pid in children(child.pid):
+            name = proc(pid, 'cmdline')
+            if name.startswith(b'vmkeep-'):
+                helpers.add(name)
+                seen += name + proc(pid, 'environ')
+    out, err = child.communicate()
+    assert child.returncode == 0, err
+    assert any(b'guard' in h for h in helpers), helpers
+    assert b'VMKEEP_PASSWORD' not in seen and secret.encode() not in seen
+    assert secret.encode() not in out + err
+
+
 def test_secrets_are_no_options(box):
     for option in ('--password', '--new-password', '--recovery-key'):
         r = box.run('key', 'list', f'{option}={SECRETS[0]}')
