@@ -5,6 +5,7 @@
  * crash, the repository opens by the old password or the new one, what was
  * reported as done is done, and the same can be tried again.
  */
+#include "base/buf.h"
 #include "fixture.h"
 #include "repo/keys.h"
 #include "store/store_fault.h"
@@ -25,7 +26,7 @@ struct change {
 
 struct sweep {
     const struct change *change;
-    struct cancel *cancel;
+    struct store *template;
     uint8_t content[8192];
     unsigned done, not_done;
 };
@@ -103,17 +104,47 @@ static const struct change changes[] = {
 
 /* ---- a round ------------------------------------------------------------- */
 
+/* The repository that all rounds start with: made once, then copied. */
+static struct store *
+make_template(struct sweep *s)
+{
+    CLEANUP(repo_closep) struct repo *r = NULL;
+    struct cancel *cancel = cancel_new();
+    struct store *st = store_mem_new(NULL);
+
+    assert_ok(cheap_init(st, e));
+    assert_ok(repo_open(st, PASSWORD, &r, e));
+    assert_ok(add(r, ROLE_OF_HOST, "victim", e));
+    assert_ok(write_backup(r, cancel, "web", 1, s->content, sizeof(s->content),
+                           NULL, e));
+    cancel_free(cancel);
+    return st;
+}
+
+struct copy {
+    struct store *from, *to;
+};
+
+static int
+copy_object(void *cookie, const char *name, const struct store_stat *stat,
+            struct err *e)
+{
+    CLEANUP(buf_done) struct buf bytes = buf_of(1 << 20);
+    const struct copy *c = cookie;
+
+    (void)stat;
+    if (store_get_all(c->from, name, &bytes, e) == -1)
+        return -1;
+    return store_put(c->to, name, bytes.p, bytes.len, e);
+}
+
 static int
 prepare(void *cookie, struct store *inner, struct err *e)
 {
-    CLEANUP(repo_closep) struct repo *r = NULL;
-    struct sweep *s = cookie;
+    const struct sweep *s = cookie;
+    struct copy c = {s->template, inner};
 
-    if (cheap_init(inner, e) == -1 || repo_open(inner, PASSWORD, &r, e) == -1 ||
-        add(r, ROLE_OF_HOST, "victim", e) == -1)
-        return -1;
-    return write_backup(r, s->cancel, "web", 1, s->content, sizeof(s->content),
-                        NULL, e);
+    return store_list(s->template, "", copy_object, &c, e);
 }
 
 static int
@@ -188,10 +219,11 @@ check(void *cookie, struct store *inner, const struct store_fault *f, int rc,
 static void
 any_operation_may_fail(void **state)
 {
-    struct sweep s = {.cancel = cancel_new()};
+    struct sweep s = {0};
 
     (void)state;
     fill_random(s.content, sizeof(s.content), 3);
+    s.template = make_template(&s);
     for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
         struct store_sweep sweep = {
             .prepare = prepare, .run = run, .check = check, .cookie = &s};
@@ -206,7 +238,7 @@ any_operation_may_fail(void **state)
         assert_true(rounds > 40);
         assert_true(s.done > 0 && s.not_done > 20);
     }
-    cancel_free(s.cancel);
+    store_close(s.template);
 }
 
 int
