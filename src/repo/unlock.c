@@ -273,16 +273,15 @@ newest_first(const void *a, const void *b)
 }
 
 static int
-read_config(struct repo *r, uint32_t generation, struct err *e)
+take_config(struct repo *r, uint32_t generation, const struct buf *bytes,
+            struct err *e)
 {
-    CLEANUP(buf_done) struct buf bytes = buf_of(CONFIG_MAX_BYTES);
     CLEANUP(config_done) struct config c = {0};
     char name[NAME_MAX_LEN];
 
     name_config(generation, name);
-    if (store_get_all(r->store, name, &bytes, e) == -1 ||
-        config_unpack(bytes.p, bytes.len, &c, e) == -1 ||
-        config_check(bytes.p, bytes.len, &c, &r->keys, e) == -1)
+    if (config_unpack(bytes->p, bytes->len, &c, e) == -1 ||
+        config_check(bytes->p, bytes->len, &c, &r->keys, e) == -1)
         return -1;
     if (c.generation != generation)
         return err_set(e, ERR_CORRUPT, "the config %s is of another name",
@@ -290,8 +289,20 @@ read_config(struct repo *r, uint32_t generation, struct err *e)
     config_done(&r->config);
     r->config = c;
     c = (struct config){0};
-    hash_sha256(bytes.p, bytes.len, r->config_sum);
+    hash_sha256(bytes->p, bytes->len, r->config_sum);
     return 0;
+}
+
+static int
+read_config(struct repo *r, uint32_t generation, struct err *e)
+{
+    CLEANUP(buf_done) struct buf bytes = buf_of(CONFIG_MAX_BYTES);
+    char name[NAME_MAX_LEN];
+
+    name_config(generation, name);
+    if (store_get_all(r->store, name, &bytes, e) == -1)
+        return -1;
+    return take_config(r, generation, &bytes, e);
 }
 
 /* 1 if it is there and right, 0 if not, -1. */
@@ -314,8 +325,9 @@ try_config(struct repo *r, uint32_t generation, struct err *e)
  * there: a store could have hidden it as well, and what the keys remember tells
  * both.  A listing may lag behind, so those that it should show are tried too.
  */
+/* `first`: the bytes of generation 0, if they are there already. */
 static int
-read_newest(struct repo *r, struct err *e)
+read_newest(struct repo *r, const struct buf *first, struct err *e)
 {
     CLEANUP(generations_done) struct generations g = {0};
     int rc = 0;
@@ -333,7 +345,7 @@ read_newest(struct repo *r, struct err *e)
         rc = try_config(r, g.n[i], e);
     }
     if (rc == 0)
-        rc = read_config(r, 0, e);
+        rc = first ? take_config(r, 0, first, e) : read_config(r, 0, e);
     while (rc != -1 && r->config.generation < UINT32_MAX) {
         rc = try_config(r, r->config.generation + 1, e);
         if (rc == 0)
@@ -379,16 +391,22 @@ check_writer(const struct repo *r, struct err *e)
     return 0;
 }
 
-int
-repo_read_config(struct repo *r, struct err *e)
+static int
+find_config(struct repo *r, const struct buf *first, struct err *e)
 {
-    if (read_newest(r, e) == -1 || check_age(r, e) == -1)
+    if (read_newest(r, first, e) == -1 || check_age(r, e) == -1)
         return -1;
     if (!(r->keys.has & KEY_META) || r->keys.domain != r->config.domain)
         return err_set(e, ERR_KEY,
                        "this key is of another key domain than "
                        "the repository uses now");
     return check_writer(r, e);
+}
+
+int
+repo_read_config(struct repo *r, struct err *e)
+{
+    return find_config(r, NULL, e);
 }
 
 int
@@ -411,5 +429,5 @@ repo_unlock(struct repo *r, const char *password, const char *key_id,
     if (config_unpack(bytes.p, bytes.len, &c, e) == -1 ||
         open_keys(r, &c, password, key_id, e) == -1)
         return -1;
-    return repo_read_config(r, e);
+    return find_config(r, &bytes, e);
 }
