@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/print.h"
+#include "cli/recoverykey.h"
 #include "cli/secret.h"
 #include "cli/session.h"
 #include "repo/repo.h"
@@ -27,22 +29,48 @@ choose_address(const struct cli *c, struct err *e)
     return operand;
 }
 
-static void
-report(struct cli *c, const char *address, const char *id)
+/* A key on the screen of somebody who reads it; none in the log of a script
+ * that did not ask for it. */
+static bool
+is_key_wanted(const struct cli *c)
 {
-    if (c->out.json) {
-        out_document(&c->out, json_pack("{s:o, s:b, s:s}", "repository",
-                                        print_json(address), "created", 1,
-                                        "repository_id", id));
-        return;
-    }
+    return args_has(&c->args, "show-recovery-key") ||
+           (!c->out.json && !c->out.quiet && isatty(STDOUT_FILENO));
+}
+
+static void
+report_json(struct cli *c, const char *address, const char *id,
+            const struct recovery_key *key)
+{
+    json_t *j = json_pack("{s:o, s:b, s:s, s:s}", "repository",
+                          print_json(address), "created", 1, "repository_id",
+                          id, "recovery_key_id", key->id);
+
+    if (is_key_wanted(c))
+        (void)json_object_set_new(j, "recovery_key", json_string(key->text));
+    out_document(&c->out, j);
+}
+
+static void
+report(struct cli *c, const char *address, const char *id,
+       const struct recovery_key *key)
+{
     out_text(&c->out, "Made the repository %s at %s.\n", id, address);
+    if (is_key_wanted(c))
+        recovery_key_print(&c->out, key);
     if (c->out.quiet)
         return;
+    if (!is_key_wanted(c))
+        out_text(&c->out,
+                 "\n"
+                 "It has a recovery key, which is not shown here, as this may "
+                 "be a log.\n"
+                 "Print it and keep the paper: vmkeep key export --paper\n");
     out_text(&c->out,
              "\n"
-             "Keep a copy of the password in another place: without it nobody\n"
-             "can read these backups, you neither.\n"
+             "Keep a copy of the password in another place: without it and "
+             "without the\n"
+             "recovery key nobody can read these backups, you neither.\n"
              "\n"
              "Next:\n"
              "  export VMKEEP_REPOSITORY=%s\n"
@@ -75,15 +103,28 @@ run_init(struct cli *c, struct err *e)
     /* Only what opens again has been made. */
     if (repo_open(s.store, password.text, &s.repo, e) == -1)
         return -1;
-    report(c, address, repo_id(s.repo));
+    CLEANUP(recovery_key_wipe) struct recovery_key key = {0};
+    if (repo_recovery(s.repo, key.text, key.id, e) == -1)
+        return -1;
+    if (c->out.json)
+        report_json(c, address, repo_id(s.repo), &key);
+    else
+        report(c, address, repo_id(s.repo), &key);
     return OUTCOME_DONE;
 }
+
+static const struct option_spec options[] = {
+    {"show-recovery-key", 0, NULL,
+     "show the recovery key also where stdout is no terminal, and with --json"},
+    {NULL, 0, NULL, NULL}};
 
 static const struct example examples[] = {
     {"vmkeep init /srv/backup",
      "make a repository in that folder; asks for a new password"},
     {"vmkeep init /mnt/nas/vmkeep --password-file /etc/vmkeep/password",
      "the same from a script"},
+    {"vmkeep init --json --show-recovery-key | jq -r .recovery_key",
+     "the recovery key too, to be put into a vault"},
     {NULL, NULL}};
 
 const struct command cmd_init = {
@@ -93,8 +134,12 @@ const struct command cmd_init = {
     .text = "REPO is a folder that is empty or not there yet; without it, the "
             "repository that -r or VMKEEP_REPOSITORY names. A repository that "
             "exists is never touched.\n\n"
-            "The backups in it are encrypted. The password is the only key: "
-            "see `vmkeep help password` for the ways to give it.",
+            "The backups in it are encrypted. See `vmkeep help password` for "
+            "the ways to give the password. The repository also gets a "
+            "recovery key, a code for paper that opens it when the password "
+            "is lost. On a terminal it is shown; `vmkeep key export --paper` "
+            "shows it at any time.",
+    .options = options,
     .examples = examples,
     .max_operands = 1,
     .run = run_init};

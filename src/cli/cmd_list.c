@@ -6,11 +6,13 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/hex.h"
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/print.h"
 #include "cli/session.h"
 #include "cli/table.h"
+#include "repo/keys.h"
 #include "repo/manifest.h"
 #include "repo/repo.h"
 
@@ -28,6 +30,7 @@ struct listing {
     const char *machine; /* only this one; NULL: all */
     struct table *table;
     json_t *json;
+    const struct repo *repo;
     struct buf others; /* some of the machines that were passed over */
 };
 
@@ -42,11 +45,38 @@ size_of(const struct manifest *m)
     return size;
 }
 
+/* A backup that our key does not open. */
 static json_t *
-to_json(const struct manifest *m)
+sealed_to_json(const struct listing *l, const struct manifest *m)
+{
+    char time[CLOCK_TEXT_LEN], tag[2 * sizeof(m->machine_tag) + 1];
+
+    clock_format_utc(m->time_ns, time);
+    hex_encode(m->machine_tag, sizeof(m->machine_tag), tag);
+    return json_pack("{s:s, s:s, s:b, s:s*, s:s}", "id", m->id, "time", time,
+                     "sealed", 1, "namespace", repo_namespace(l->repo, m->ns),
+                     "machine_tag", tag);
+}
+
+static void
+add_sealed(struct listing *l, const struct manifest *m)
+{
+    const char *ns = repo_namespace(l->repo, m->ns);
+    CLEANUP(freep)
+    char *what = xasprintf("(sealed, namespace %s)", ns ? ns : "unknown");
+
+    table_cell(l->table, what);
+    for (size_t i = 0; i < 4; i++)
+        table_cell(l->table, "");
+}
+
+static json_t *
+to_json(const struct listing *l, const struct manifest *m)
 {
     char time[CLOCK_TEXT_LEN];
 
+    if (m->sealed)
+        return sealed_to_json(l, m);
     clock_format_utc(m->time_ns, time);
     return json_pack("{s:s, s:s, s:o, s:o, s:o, s:s, s:I, s:I, s:I, s:I}", "id",
                      m->id, "time", time, "machine", print_json(m->machine),
@@ -76,13 +106,18 @@ add(void *cookie, const struct manifest *m, struct err *e)
     (void)e;
     if (l->machine && strcmp(l->machine, m->machine) != 0 &&
         strcasecmp(l->machine, m->uuid) != 0) {
-        pass_over(l, m);
+        if (!m->sealed)
+            pass_over(l, m);
         return 0;
     }
-    (void)json_array_append_new(l->json, to_json(m));
+    (void)json_array_append_new(l->json, to_json(l, m));
     memcpy(id, m->id, SHORT_ID);
     table_cell(l->table, id);
     table_cell_time(l->table, m->time_ns);
+    if (m->sealed) {
+        add_sealed(l, m);
+        return 0;
+    }
     table_cell(l->table, m->machine);
     table_cell(l->table, m->method);
     table_cell_size(l->table, size_of(m));
@@ -108,10 +143,13 @@ run_list(struct cli *c, struct err *e)
     CLEANUP(table_freep)
     struct table *table = table_new(columns, ARRAY_LEN(columns));
     CLEANUP(json_decrefp) json_t *json = json_array();
-    struct listing l = {cli_operand(c, 0), table, json,
-                        buf_of(MACHINES_MAX_BYTES)};
+    struct listing l = {.machine = cli_operand(c, 0),
+                        .table = table,
+                        .json = json,
+                        .others = buf_of(MACHINES_MAX_BYTES)};
 
     int r = session_open(c, &s, e);
+    l.repo = s.repo;
     if (r == 0)
         r = backup_list(s.repo, add, &l, e);
     if (r == 0 && l.machine && table_rows(table) == 0)
@@ -142,7 +180,8 @@ const struct command cmd_list = {
             "shows (local time), the machine, the method, the size of its "
             "disks and memory, and of that what was new to the repository and "
             "what it takes there, compressed.\n\n"
-            "MACHINE is a name or a UUID.",
+            "MACHINE is a name or a UUID. Of backups that this key may not "
+            "read only id, time and namespace are known.",
     .examples = examples,
     .max_operands = 1,
     .run = run_list};

@@ -12,6 +12,8 @@ const struct option_spec global_options[] = {
     {"password-file", 0, "FILE", "read the repository's password from FILE"},
     {"password-command", 0, "COMMAND",
      "read the password from what this shell command prints"},
+    {"key", 0, "ID",
+     "try the password only on this key (default: $VMKEEP_KEY, or all)"},
     {"json", 0, NULL, "answer in JSON, also errors"},
     {"quiet", 'q', NULL, "say nothing but the answer and errors"},
     {"verbose", 'v', NULL, "say more; twice: everything"},

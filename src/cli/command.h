@@ -40,8 +40,15 @@ struct command {
     int (*run)(struct cli *c, struct err *e);
 };
 
-extern const struct command cmd_init, cmd_machines, cmd_backup, cmd_list,
-    cmd_show, cmd_restore, cmd_import, cmd_help;
+extern const struct command cmd_init;
+extern const struct command cmd_machines;
+extern const struct command cmd_backup;
+extern const struct command cmd_import;
+extern const struct command cmd_list;
+extern const struct command cmd_show;
+extern const struct command cmd_restore;
+extern const struct command cmd_key;
+extern const struct command cmd_help;
 
 /* Ends with NULL; in the order in which a newcomer needs them. */
 extern const struct command *const commands[];

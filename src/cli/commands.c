@@ -4,6 +4,17 @@
 
 #include "cli/command.h"
 
+/* clang-format off: one a line, so that a new command is a new line */
 const struct command *const commands[] = {
-    &cmd_init,    &cmd_machines, &cmd_backup, &cmd_list, &cmd_show,
-    &cmd_restore, &cmd_import,   &cmd_help,   NULL};
+    &cmd_init,
+    &cmd_machines,
+    &cmd_backup,
+    &cmd_import,
+    &cmd_list,
+    &cmd_show,
+    &cmd_restore,
+    &cmd_key,
+    &cmd_help,
+    NULL,
+};
+/* clang-format on */

@@ -21,13 +21,17 @@ const struct help_topic help_topics[] = {
     {"password", "the ways to give the repository's password",
      "A repository is opened by its password. Nobody can read the backups "
      "without it, and nobody can find it out: keep a copy outside of this "
-     "host. The first of these that is there counts:\n\n"
+     "host. A recovery key is taken instead of it. The first of these that is "
+     "there counts:\n\n"
      "  --password-file FILE, or --password-command COMMAND\n"
      "  VMKEEP_PASSWORD, VMKEEP_PASSWORD_FILE or VMKEEP_PASSWORD_COMMAND\n"
      "  the systemd credential vmkeep.password\n"
      "  the terminal, where vmkeep asks for it\n\n"
      "COMMAND is run by /bin/sh and prints the password. A line feed at the "
-     "end does not count. There is no option for the password itself: "
+     "end does not count. Where a new password is set beside it, the ways are "
+     "--new-password-file, VMKEEP_NEW_PASSWORD, the credential "
+     "vmkeep.new-password and so on. There is no option for the password "
+     "itself: "
      "everybody on the host could read it."},
     {"names", "how to name a machine and a backup",
      "A machine is named by its name, by its UUID, or by its monitor: --qmp "

@@ -18,7 +18,23 @@
 #include "cli/env.h"
 #include "cli/signals.h"
 
-static const char credential[] = "vmkeep.password";
+/* What the ways are called: for the password, and for a second, new one. */
+static const struct names {
+    const char *text, *file, *command; /* variables */
+    const char *credential;
+    const char *options;
+} names[] = {{"VMKEEP_PASSWORD", "VMKEEP_PASSWORD_FILE",
+              "VMKEEP_PASSWORD_COMMAND", "vmkeep.password",
+              "--password-file and --password-command"},
+             {"VMKEEP_NEW_PASSWORD", "VMKEEP_NEW_PASSWORD_FILE",
+              "VMKEEP_NEW_PASSWORD_COMMAND", "vmkeep.new-password",
+              "--new-password-file and --new-password-command"}};
+
+static const struct names *
+names_of(const struct secret_ways *w)
+{
+    return &names[w->is_second];
+}
 
 void
 secret_wipe(struct secret *p)
@@ -208,12 +224,10 @@ from_terminal(const struct secret_ways *w, struct secret *out, struct err *e)
 
     if (tty == -1 || tcgetattr(tty, &normal) == -1) {
         (void)err_set(e, ERR_USAGE,
-                      "no password for %s, and no terminal to "
-                      "ask for it",
-                      w->subject);
-        return err_hint(e, "set VMKEEP_PASSWORD_FILE or "
-                           "VMKEEP_PASSWORD_COMMAND; see `vmkeep help "
-                           "password`");
+                      "no %spassword for %s, and no terminal to ask for it",
+                      w->is_second ? "new " : "", w->subject);
+        return err_hint(e, "set %s or %s; see `vmkeep help password`",
+                        names_of(w)->file, names_of(w)->command);
     }
     silent = normal;
     silent.c_lflag &= ~(tcflag_t)ECHO;
@@ -232,9 +246,8 @@ static int
 from_options(const struct secret_ways *w, struct secret *out, struct err *e)
 {
     if (w->file && w->command)
-        return err_set(e, ERR_USAGE,
-                       "--password-file and --password-command "
-                       "exclude each other");
+        return err_set(e, ERR_USAGE, "%s exclude each other",
+                       names_of(w)->options);
     if (w->file && from_file(w->file, out, e) == -1)
         return -1;
     if (w->command && from_command(w->command, out, e) == -1)
@@ -243,21 +256,21 @@ from_options(const struct secret_ways *w, struct secret *out, struct err *e)
 }
 
 static int
-from_environment(struct secret *out, struct err *e)
+from_environment(const struct names *n, struct secret *out, struct err *e)
 {
-    const char *text = env_get("VMKEEP_PASSWORD");
-    const char *file = env_get("VMKEEP_PASSWORD_FILE");
-    const char *command = env_get("VMKEEP_PASSWORD_COMMAND");
+    const char *text = env_get(n->text);
+    const char *file = env_get(n->file);
+    const char *command = env_get(n->command);
 
     if (!!text + !!file + !!command > 1)
         return err_set(e, ERR_USAGE,
-                       "more than one of VMKEEP_PASSWORD, "
-                       "VMKEEP_PASSWORD_FILE and VMKEEP_PASSWORD_COMMAND is "
-                       "set; unset all but one");
+                       "more than one of %s, %s and %s is set; unset all but "
+                       "one",
+                       n->text, n->file, n->command);
     if (text) {
         size_t len = strnlen(text, sizeof(out->text));
         memcpy(out->text, text, len);
-        if (finish(out, len, "VMKEEP_PASSWORD", e) == -1)
+        if (finish(out, len, n->text, e) == -1)
             return -1;
     }
     if (file && from_file(file, out, e) == -1)
@@ -268,13 +281,13 @@ from_environment(struct secret *out, struct err *e)
 }
 
 static int
-from_credential(struct secret *out, struct err *e)
+from_credential(const struct names *n, struct secret *out, struct err *e)
 {
     const char *dir = env_get("CREDENTIALS_DIRECTORY");
 
     if (!dir)
         return 0;
-    CLEANUP(freep) char *path = path_join(dir, credential);
+    CLEANUP(freep) char *path = path_join(dir, n->credential);
     if (!file_exists(path))
         return 0;
     return from_file(path, out, e) == -1 ? -1 : 1;
@@ -286,10 +299,10 @@ secret_get(const struct secret_ways *w, struct secret *out, struct err *e)
     int found = from_options(w, out, e);
 
     if (found == 0)
-        found = from_environment(out, e);
+        found = from_environment(names_of(w), out, e);
     if (found == 0)
-        found = from_credential(out, e);
-    env_wipe("VMKEEP_PASSWORD");
+        found = from_credential(names_of(w), out, e);
+    env_wipe(names_of(w)->text);
     if (found == 0)
         return from_terminal(w, out, e);
     return found == -1 ? -1 : 0;

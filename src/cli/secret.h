@@ -8,6 +8,10 @@
  * vmkeep.password; the terminal.  Two of one rank are an error: nobody should
  * have to guess which one counts.  A line feed at its end does not belong to
  * it.
+ *
+ * A command that sets a new password beside the one that opens the repository
+ * takes it the same ways: --new-password-file, VMKEEP_NEW_PASSWORD,
+ * vmkeep.new-password and so on.
  */
 #ifndef CLI_SECRET_H
 #define CLI_SECRET_H
@@ -27,10 +31,12 @@ struct secret_ways {
     const char *command; /* --password-command, or NULL */
     const char *subject; /* what it opens, for the question */
     bool is_new;         /* ask twice */
+    bool is_second;      /* --new-password-file and so on */
 };
 
 /* ERR_USAGE if it is missing, empty, too long or no text, and where two ways
- * are given at once.  Wipes VMKEEP_PASSWORD from the environment. */
+ * are given at once.  Wipes VMKEEP_PASSWORD (VMKEEP_NEW_PASSWORD)
+ * from the environment. */
 int secret_get(const struct secret_ways *w, struct secret *out, struct err *e);
 
 /* For CLEANUP. */

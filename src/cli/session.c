@@ -76,6 +76,20 @@ cache_dir(void)
 }
 
 int
+session_ask_new(const struct cli *c, const char *subject, struct secret *out,
+                struct err *e)
+{
+    struct secret_ways ways = {
+        .file = args_value(&c->args, "new-password-file"),
+        .command = args_value(&c->args, "new-password-command"),
+        .subject = subject,
+        .is_new = true,
+        .is_second = true};
+
+    return secret_get(&ways, out, e);
+}
+
+int
 session_open(const struct cli *c, struct session *out, struct err *e)
 {
     CLEANUP(secret_wipe) struct secret password = {0};
@@ -91,7 +105,10 @@ session_open(const struct cli *c, struct session *out, struct err *e)
     }
     if (found == -1 || session_ask(c, address, false, &password, e) == -1)
         return -1;
-    if (repo_open(out->store, password.text, &out->repo, e) == -1)
+    const char *key = args_value(&c->args, "key");
+    if (repo_open_by(out->store, password.text,
+                     key && *key ? key : env_get("VMKEEP_KEY"), &out->repo,
+                     e) == -1)
         return -1;
     CLEANUP(freep) char *cache = cache_dir();
     repo_use_cache(out->repo, cache);

@@ -30,6 +30,10 @@ int session_probe(const char *address, struct store **out, struct err *e);
 int session_ask(const struct cli *c, const char *address, bool is_new,
                 struct secret *out, struct err *e);
 
+/* A new password beside it, by the options of cmd_key.c. */
+int session_ask_new(const struct cli *c, const char *subject,
+                    struct secret *out, struct err *e);
+
 /* ERR_NOREPO, ERR_KEY.  To be freed with session_done in any case. */
 int session_open(const struct cli *c, struct session *out, struct err *e);
 void session_done(struct session *s); /* for CLEANUP */

@@ -88,6 +88,8 @@ open_ref(struct repo *r, const char *name, struct manifest **out, struct err *e)
         memcmp(id, head.name.id, sizeof(id)) != 0 ||
         m->time_ns != head.name.time_ns)
         return err_set(e, ERR_CORRUPT, "its manifest is of another backup");
+    m->ns = head.name.ns;
+    memcpy(m->machine_tag, head.name.machine, sizeof(m->machine_tag));
     *out = STEAL(m);
     return 0;
 }
@@ -105,6 +107,20 @@ read_ref(struct repo *r, const struct ref_entry *entry, struct manifest **out,
     return 0;
 }
 
+/* What the name of a ref says of a backup that our keys don't open. */
+static struct manifest *
+sealed_manifest(const struct ref_name *name)
+{
+    struct manifest *m = manifest_new();
+
+    hex_encode(name->id, NAME_ID_BYTES, m->id);
+    m->time_ns = name->time_ns;
+    m->sealed = true;
+    m->ns = name->ns;
+    memcpy(m->machine_tag, name->machine, sizeof(m->machine_tag));
+    return m;
+}
+
 int
 backup_list(struct repo *r, backup_list_fn *fn, void *cookie, struct err *e)
 {
@@ -118,6 +134,10 @@ backup_list(struct repo *r, backup_list_fn *fn, void *cookie, struct err *e)
         CLEANUP(manifest_freep) struct manifest *m = NULL;
         struct err why = {0};
         int rc = read_ref(r, &refs.entries[i], &m, &why);
+        if (rc == -1 && why.code == ERR_KEY) {
+            m = sealed_manifest(&refs.entries[i].parsed);
+            rc = 1;
+        }
         if (rc == 1 && fn(cookie, m, e) == -1)
             return -1;
         if (rc == -1 && why.code != ERR_CORRUPT) {
@@ -175,11 +195,19 @@ find_newest(struct repo *r, const struct refs *refs, const char *machine,
             int64_t until_ns, const char *name, struct manifest **out,
             struct err *e)
 {
+    struct err sealed = {0}; /* why the newest such can't be opened */
+
     for (size_t i = refs->n; i > 0; i--) {
         CLEANUP(manifest_freep) struct manifest *m = NULL;
         if (refs->entries[i - 1].parsed.time_ns > until_ns)
             continue;
         int rc = read_ref(r, &refs->entries[i - 1], &m, e);
+        if (rc == -1 && e->code == ERR_KEY) {
+            if (sealed.code == ERR_OK)
+                sealed = *e;
+            err_clear(e);
+            continue;
+        }
         if (rc == -1) {
             (void)err_hint(e, "name the backup by its id");
             return -1;
@@ -190,7 +218,10 @@ find_newest(struct repo *r, const struct refs *refs, const char *machine,
             return 0;
         }
     }
-    return no_such(name, e);
+    if (sealed.code == ERR_OK)
+        return no_such(name, e);
+    *e = sealed;
+    return err_wrap(e, "there is no backup \"%s\" that can be opened", name);
 }
 
 int

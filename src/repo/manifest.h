@@ -10,6 +10,7 @@
 #define REPO_MANIFEST_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,6 +36,12 @@ struct manifest {
     struct manifest_volume *volumes;
     size_t n_volumes;
     json_t *detail; /* an object */
+
+    /* The key that opened the repository can't open this backup: all that is
+     * known are id, time, and these.  Only backup_list gives such. */
+    bool sealed;
+    uint32_t ns;            /* number of its namespace */
+    uint8_t machine_tag[8]; /* the same for all backups of a machine */
 };
 
 /* With a new random id, the time now, and no text and volumes. */

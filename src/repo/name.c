@@ -36,6 +36,44 @@ name_key(const uint8_t id[NAME_ID_BYTES], char *out)
     format_name(out, "keys/", hex, "");
 }
 
+bool
+name_parse_key(const char *name, uint8_t out_id[NAME_ID_BYTES])
+{
+    char again[NAME_MAX_LEN];
+
+    if (!text_starts(name, "keys/") ||
+        !hex_decode(name + 5, out_id, NAME_ID_BYTES))
+        return false;
+    name_key(out_id, again);
+    return strcmp(name, again) == 0;
+}
+
+void
+name_config(uint32_t generation, char *out)
+{
+    char number[9];
+
+    (void)snprintf(number, sizeof(number), "%08x", generation);
+    if (generation == 0)
+        format_name(out, NAME_CONFIG, "", "");
+    else
+        format_name(out, "config.d/", number, "");
+}
+
+bool
+name_parse_config(const char *name, uint32_t *out_generation)
+{
+    uint8_t number[4];
+    char again[NAME_MAX_LEN];
+
+    if (!text_starts(name, "config.d/") || !hex_decode(name + 9, number, 4) ||
+        get_be32(number) == 0)
+        return false;
+    *out_generation = get_be32(number);
+    name_config(*out_generation, again);
+    return strcmp(name, again) == 0;
+}
+
 void
 name_pack(enum pack_kind kind, const uint8_t sha256[32], char *out)
 {

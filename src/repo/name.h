@@ -4,6 +4,7 @@
  * (docs/format/repository.md, "Objects").
  *
  *   config
+ *   config.d/N                     a later config; N: 8 digits of HEX, from 1
  *   keys/ID                        ID: half the SHA-256 of the bytes
  *   packs/d/HH/SHA256              data; HH: the first two digits
  *   packs/m/HH/SHA256              metadata
@@ -32,6 +33,7 @@ enum pack_kind { PACK_DATA = 0, PACK_META = 1, PACK_KINDS = 2 };
 
 /* `out` has NAME_MAX_LEN bytes everywhere. */
 void name_key(const uint8_t id[NAME_ID_BYTES], char *out);
+void name_config(uint32_t generation, char *out); /* 0: NAME_CONFIG */
 void name_pack(enum pack_kind kind, const uint8_t sha256[32], char *out);
 void name_index_delta(int64_t time_ns, const uint8_t id[NAME_ID_BYTES],
                       char *out);
@@ -49,6 +51,8 @@ void name_ref(const struct ref_name *n, char *out);
 bool name_parse_ref(const char *name, struct ref_name *out);
 bool name_parse_index_delta(const char *name, int64_t *out_time_ns,
                             uint8_t out_id[NAME_ID_BYTES]);
+bool name_parse_key(const char *name, uint8_t out_id[NAME_ID_BYTES]);
+bool name_parse_config(const char *name, uint32_t *out_generation); /* not 0 */
 bool name_parse_pack(const char *name, enum pack_kind *out_kind,
                      uint8_t out_sha256[32]);
 

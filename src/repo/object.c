@@ -37,12 +37,14 @@ object_name_of(const uint8_t h[CAPABILITY_BYTES], struct object_name *out)
         memcpy(out->h, h, CAPABILITY_BYTES);
     memcpy(out->id, both, OBJECT_ID_BYTES);
     memcpy(out->key, both + OBJECT_ID_BYTES, sizeof(out->key));
+    wipe(both, sizeof(both));
 }
 
 void
 object_name(const struct keyring *k, enum object_type type, const void *p,
             size_t len, struct object_name *out)
 {
+    assert(k->id_key);
     hash_keyed(k->id_key, (uint8_t)type, p, len, out->h);
     object_name_of(out->h, out);
 }
@@ -116,6 +118,8 @@ check_name(const struct sealer *s, enum object_type type,
 {
     uint8_t h[HASH_BYTES];
 
+    if (!s->keys->id_key)
+        return err_set(e, ERR_KEY, "this key cannot open what backups hold");
     hash_keyed(s->keys->id_key, (uint8_t)type, p, len, h);
     if (!wipe_equal(h, name->h, sizeof(h)))
         return err_set(e, ERR_CORRUPT,

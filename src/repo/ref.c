@@ -177,10 +177,14 @@ ref_open_head(const void *p, size_t len, const char *name,
     if (!writer)
         return err_set(e, ERR_CORRUPT,
                        "it is signed by writer %u, whom this repository does "
-                       "not know",
+                       "not know, unless its storage hides a newer config",
                        parts.head.writer);
     if (!sign_check(writer->public, p, len - SIGN_BYTES, parts.signature))
         return err_set(e, ERR_CORRUPT, "its signature is wrong");
+    if (writer->ns != parts.head.name.ns)
+        return err_set(e, ERR_CORRUPT,
+                       "writer %u signed it, who may not write to namespace %u",
+                       parts.head.writer, parts.head.name.ns);
     name_ref(&parts.head.name, own);
     if (strcmp(own, name) != 0)
         return err_set(e, ERR_CORRUPT, "it is not the ref of this name");
@@ -265,7 +269,9 @@ ref_open_body(const void *p, size_t len, const struct keyring *k,
     if (parts.body_len < AEAD_OVERHEAD + CODEC_HEAD_BYTES)
         return err_set(e, ERR_CORRUPT, "its body is cut short");
     if (!open_seal(&parts, k, key))
-        return err_set(e, ERR_KEY, "no key here opens this backup");
+        return err_set(e, ERR_KEY,
+                       "this key cannot open backups of namespace %u",
+                       parts.head.name.ns);
     size_t inner_len = parts.body_len - AEAD_OVERHEAD;
     if (mem_try(inner_len, "a ref's body", &mem, e) == -1)
         return -1;

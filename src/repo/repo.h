@@ -32,6 +32,11 @@ int repo_init(struct store *st, const char *password, struct err *e);
 /* ERR_NOREPO, ERR_KEY (wrong password), ERR_UNSUP (made by a newer vmkeep). */
 int repo_open(struct store *st, const char *password, struct repo **out,
               struct err *e);
+/* The same by the one key that this id, or the start of one, means: it takes
+ * a tenth of a second for each key that is tried.  NULL: all are.  A recovery
+ * key is always taken. */
+int repo_open_by(struct store *st, const char *password, const char *key_id,
+                 struct repo **out, struct err *e);
 void repo_close(struct repo *r); /* NULL is allowed */
 void repo_closep(struct repo **r);
 
@@ -82,7 +87,8 @@ int backup_commit(struct backup_writer **b, struct manifest *m, struct err *e);
 void backup_abandonp(struct backup_writer **b);
 
 /*
- * Each backup's manifest, oldest first.  `m` is borrowed.  A backup that can't
+ * Each backup's manifest, oldest first.  `m` is borrowed; it may be `sealed`.
+ * A backup that can't
  * be read does not end the listing: the others are given, then it fails with
  * ERR_CORRUPT, naming the first such.
  */
@@ -95,7 +101,9 @@ int backup_list(struct repo *r, backup_list_fn *fn, void *cookie,
  * The one backup that `name` means: an id, a prefix of it that is unique,
  * "latest", "MACHINE@latest", "MACHINE@TIME" (the newest not after that UTC
  * time).  MACHINE is a name or UUID.  ERR_NOENT; ERR_USAGE if ambiguous;
- * ERR_CORRUPT if a backup that can't be read could be the one.
+ * ERR_CORRUPT if a backup that can't be read could be the one; ERR_KEY if the
+ * key that opened the repository can't open it.  The newest is the newest of
+ * those that the key opens.
  */
 int backup_find(struct repo *r, const char *name, struct manifest **out,
                 struct err *e);

@@ -5,12 +5,14 @@
 
 #include "repo/config.h"
 #include "repo/keyring.h"
+#include "repo/name.h"
 #include "repo/node.h"
 #include "repo/repo.h"
 #include "repo/volume.h"
 
 struct fetch;
 struct index;
+struct bundle_lock;
 struct password_cost;
 struct relied;
 struct sealer;
@@ -19,7 +21,10 @@ struct store;
 struct repo {
     struct store *store; /* borrowed */
     struct keyring keys;
-    struct config config;
+    struct config config;        /* the newest */
+    uint8_t config_sum[32];      /* SHA-256 of it, as stored */
+    char key_name[NAME_MAX_LEN]; /* the bundle that the password opened */
+    uint8_t key_role;            /* as it says: enum role */
     struct index *index;
     struct fetch *fetch;
     char id[REPO_ID_LEN + 1];
@@ -28,6 +33,34 @@ struct repo {
 /* repo_init, with a password that is more or less costly to try. */
 int repo_init_at_cost(struct store *st, const char *password,
                       const struct password_cost *cost, struct err *e);
+
+/* Pack `k` as bundle, see that it opens, and store it; `out_name` has
+ * NAME_MAX_LEN bytes. */
+int bundle_store(struct store *st, const struct keyring *k, uint8_t role,
+                 const char *label, const struct bundle_lock *lock,
+                 char *out_name, struct err *e);
+
+/* ---- unlock.c, for repo.c and keys.c --------------------------------- */
+
+/* From the password to the keys and the config.  ERR_NOREPO, ERR_KEY.  `key_id`
+ * as in repo_open_by. */
+int repo_unlock(struct repo *r, const char *password, const char *key_id,
+                struct err *e);
+/* Read the newest config there is, again. */
+int repo_read_config(struct repo *r, struct err *e);
+
+enum { MAX_BUNDLES = 1024 };
+
+struct bundle_names {
+    char (*names)[NAME_MAX_LEN];
+    size_t n;
+};
+int bundle_names_get(struct store *st, struct bundle_names *out, struct err *e);
+void bundle_names_done(struct bundle_names *b);
+
+/* The bytes of a bundle; ERR_CORRUPT if they are not what its name says. */
+int bundle_get(struct store *st, const char *name, struct buf *out,
+               struct err *e);
 
 /* ---- backup.c, for volume_write.c ------------------------------------ */
 

@@ -192,6 +192,38 @@ from_a_systemd_credential(void **state)
     assert_int_equal(unlink(path), 0);
 }
 
+/* A new password beside it has ways of its own, and takes none of the other. */
+static void
+a_second_one_has_its_own_ways(void **state)
+{
+    static const struct secret_ways none = {
+        .subject = "/repo", .is_new = true, .is_second = true};
+    CLEANUP(freep)
+    char *path = file("vmkeep.new-password", "new credential\n", 15);
+    CLEANUP(freep) char *first = file("vmkeep.password", "old\n", 4);
+    struct secret_ways both = {
+        .file = path, .command = "echo x", .is_second = true};
+
+    (void)state;
+    (void)setenv("VMKEEP_PASSWORD", "old", 1);
+    fails(&none, ERR_USAGE, "no new password for /repo");
+    fails(&none, ERR_USAGE, "VMKEEP_NEW_PASSWORD_FILE");
+    fails(&both, ERR_USAGE, "--new-password-file and");
+    assert_string_equal(env_get("VMKEEP_PASSWORD"), "old");
+    (void)setenv("CREDENTIALS_DIRECTORY", folder, 1);
+    gives(&none, "new credential");
+    (void)setenv("VMKEEP_NEW_PASSWORD_COMMAND", "echo by command", 1);
+    gives(&none, "by command");
+    (void)setenv("VMKEEP_NEW_PASSWORD", "new", 1);
+    fails(&none, ERR_USAGE, "more than one of VMKEEP_NEW_PASSWORD,");
+    (void)unsetenv("VMKEEP_NEW_PASSWORD_COMMAND");
+    (void)setenv("VMKEEP_NEW_PASSWORD", "new", 1);
+    gives(&none, "new");
+    assert_null(env_get("VMKEEP_NEW_PASSWORD"));
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(unlink(first), 0);
+}
+
 static void
 without_any_the_ways_are_named(void **state)
 {
@@ -222,6 +254,7 @@ main(void)
         cmocka_unit_test_setup(the_environment_block_is_wiped, forget),
         cmocka_unit_test_setup(nobody_has_to_guess_which_counts, forget),
         cmocka_unit_test_setup(from_a_systemd_credential, forget),
+        cmocka_unit_test_setup(a_second_one_has_its_own_ways, forget),
         cmocka_unit_test_setup(without_any_the_ways_are_named, forget),
     };
 

@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "check.h"
 #include "crypto/password.h"
+#include "repo/keys.h"
 #include "repo/manifest.h"
 #include "repo/repo.h"
 #include "repo/repo_internal.h"
@@ -66,6 +67,25 @@ fixture_end(struct fixture *f)
     repo_close(f->r);
     store_close(f->st);
     cancel_free(f->cancel);
+}
+
+static inline int
+note_recovery_key(void *cookie, const struct key_info *info, struct err *e)
+{
+    (void)e;
+    if (info->role == ROLE_OF_RECOVERY)
+        memcpy(cookie, info->id, sizeof(info->id));
+    return 0;
+}
+
+/* Leaves the key that has a password: nothing needs the other one. */
+static inline void
+fixture_drop_recovery(struct fixture *f)
+{
+    char id[KEY_ID_LEN + 1] = "", out[KEY_ID_LEN + 1];
+
+    assert_ok(repo_key_list(f->r, note_recovery_key, id, e));
+    assert_ok(repo_key_remove(f->r, id, out, e));
 }
 
 /* All of [p, p + size) as a volume, every byte marked as data. */

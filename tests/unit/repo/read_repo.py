@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from struct import unpack_from
+from struct import pack, unpack_from
 
 PASSWORD = b"correct horse"
 sodium = ctypes.CDLL("libsodium.so.23")
@@ -89,28 +89,65 @@ class Repository:
     # ---- keys.md
 
     def open_keys(self):
-        [name] = self.names("keys")
-        p = self.get(name)
-        check_head(p, b"VMKKEYS1")
-        need(name == "keys/" + hashlib.sha256(p).hexdigest()[:32], "key name")
-        kind, _, n = unpack_from("<BBH", p, 16)
-        need(kind == 1, "kind")
-        at = 28 + n
-        passes, kib, salt, m = unpack_from("<II16sI", p, at)
+        kinds = {}
+        for name in self.names("keys"):
+            p = self.get(name)
+            check_head(p, b"VMKKEYS1")
+            need(name == "keys/" + hashlib.sha256(p).hexdigest()[:32],
+                 "key name")
+            kinds[p[16]] = p
+        need(sorted(kinds) == [1, 3], "kinds")
+        self.open_password(kinds[1])
+        self.open_recovery(kinds[3])
+        for p in kinds.values():
+            n, _, salt = unpack_from("<Hq16s", p, 18)
+            note = aead_open(kdf(self.k_meta, b"key note", salt)[:32],
+                             p[:44], p[44:44 + n])
+            need(note == pack("<IIB3x", 1, 1, 1), "note")
+
+    def records(self, clear):
+        keys, at = {}, 0
+        while at < len(clear):
+            tag, n, number = unpack_from("<HHI", clear, at)
+            keys[tag] = clear[at + 8:at + 8 + n]
+            at += 8 + n
+        return keys
+
+    # What a recovery key opens, found as an admin finds it.
+    def open_recovery(self, p):
+        _, role, n, _, salt = unpack_from("<BBHq16s", p, 16)
+        need(role == 5, "role")
+        at = 44 + n
+        secret = kdf(self.keys[3], b"recovery escrow", self.keys[1])[:32]
+        public = ctypes.create_string_buffer(32)
+        sodium.crypto_scalarmult_base(public, secret)
+        code = ctypes.create_string_buffer(32)
+        need(sodium.crypto_box_seal_open(
+            code, p[at:at + 80], ctypes.c_ulonglong(80), public.raw,
+            secret) == 0, "recovery box")
+        [m] = unpack_from("<I", p, at + 80)
+        need(len(p) == at + 84 + m, "bundle length")
+        clear = aead_open(kdf(code.raw, b"recovery key", salt)[:32],
+                          p[:at + 84], p[at + 84:])
+        need(self.records(clear) == self.keys, "recovery")
+
+    def open_password(self, p):
+        _, role, n, _, salt = unpack_from("<BBHq16s", p, 16)
+        need(role == 1, "role")
+        at = 44 + n
+        passes, kib, m = unpack_from("<III", p, at)
         key = ctypes.create_string_buffer(32)
         need(sodium.crypto_pwhash(
             key, ctypes.c_ulonglong(32), PASSWORD,
             ctypes.c_ulonglong(len(PASSWORD)), salt,
             ctypes.c_ulonglong(passes), ctypes.c_size_t(kib * 1024), 2) == 0,
             "Argon2id")
-        need(len(p) == at + 28 + m, "bundle length")
-        clear = aead_open(key.raw, p[:at + 28], p[at + 28:])
-        self.keys, at = {}, 0
-        while at < len(clear):
-            tag, n, number = unpack_from("<HHI", clear, at)
-            self.keys[tag] = clear[at + 8:at + 8 + n]
-            at += 8 + n
-        self.k_id, self.k_meta = self.keys[4][:32], self.keys[4][32:]
+        need(len(p) == at + 12 + m, "bundle length")
+        self.keys = self.records(
+            aead_open(key.raw, p[:at + 12], p[at + 12:]))
+        self.k_id, self.k_meta = self.keys[4], self.keys[10]
+        need(kdf(self.keys[5], b"namespace key", pack("<I", 1))[:32] ==
+             self.keys[6], "namespace secret")
 
     # ---- repository.md: config
 
@@ -119,15 +156,23 @@ class Repository:
         check_head(p, b"VMKCONFG")
         signed(self.keys[2], p)
         need(p[16:32] == self.keys[1], "repository id")
-        need(p[56] == 1, "hash")
+        need(hashlib.sha256(p).digest() == self.keys[9], "pin")
+        need(p[40:80] == bytes(40), "generation")
+        need(p[96] == 1, "hash")
         self.writers = {}
-        [n] = unpack_from("<I", p, 116)
-        need(len(p) == 120 + 40 * n + 64, "config length")
+        [n] = unpack_from("<I", p, 156)
+        at = 160 + 44 * n
+        [m] = unpack_from("<I", p, at)
+        need(len(p) == at + 4 + m + 64, "config length")
         for i in range(n):
-            role, _, _, number, public = unpack_from("<BBHI32s", p,
-                                                     120 + 40 * i)
+            role, _, _, number, ns, public = unpack_from("<BBHII32s", p,
+                                                         160 + 44 * i)
             if role == 4:
-                self.writers[number] = public
+                self.writers[number] = (ns, public)
+        names = aead_open(
+            kdf(self.k_meta, b"config names", p[16:32] + p[40:44])[:32],
+            p[:at + 4], p[at + 4:at + 4 + m])
+        need(names == pack("<IB", 1, 7) + b"default", "names")
 
     # ---- index.md
 
@@ -306,7 +351,8 @@ class Repository:
         check_head(p, b"VMKREF01")
         (ns, machine, time_ns, ident, writer, _, _, _, r, s,
          m) = unpack_from("<I8sq16sI16s32sqIII", p, 16)
-        signed(self.writers[writer], p)
+        need(self.writers[writer][0] == ns, "namespace of the writer")
+        signed(self.writers[writer][1], p)
         need(name.startswith("refs/%08x/%s/" % (ns, machine.hex())) and
              name.endswith("-" + ident.hex()), "ref name")
         seals, body = 124 + r, 124 + r + 88 * s

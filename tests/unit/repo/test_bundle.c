@@ -4,11 +4,20 @@
 #include "base/buf.h"
 #include "check.h"
 #include "repo/keyring.h"
+#include "repo/role.h"
 
 struct made {
     struct keyring keys;
     struct buf bytes;
     uint8_t id[NAME_ID_BYTES];
+};
+
+/* Where the fields are: after the head, kind, role, length, time and salt. */
+enum {
+    SALT_AT = 28,
+    NOTE_AT = 44,
+    NOTE_LEN = 12 + 9 + 28,
+    PASSES_AT = NOTE_AT + NOTE_LEN
 };
 
 static const struct password_cost COST = {
@@ -21,8 +30,9 @@ setup(void **state)
 
     keyring_make(&m->keys);
     m->bytes = buf_of(BUNDLE_MAX_BYTES);
-    assert_ok(bundle_pack(&m->keys, "secret", &COST, "the label", 99, &m->bytes,
-                          m->id, e));
+    assert_ok(bundle_pack(&m->keys, ROLE_OF_ADMIN, "the label",
+                          &(struct bundle_lock){"secret", &COST, NULL}, 99,
+                          &m->bytes, m->id, e));
     *state = m;
     return 0;
 }
@@ -76,9 +86,101 @@ info_can_be_read_without(void **state)
     assert_ok(bundle_info(m->bytes.p, m->bytes.len, &info, e));
     assert_int_equal(info.kind, BUNDLE_PASSWORD);
     assert_int_equal(info.created_ns, 99);
-    assert_string_equal(info.label, "the label");
+    assert_int_equal(info.role, ROLE_OF_ADMIN);
     assert_memory_equal(&info.cost, &COST, sizeof(COST));
     assert_null(memmem(m->bytes.p, m->bytes.len, m->keys.k_id, KEY_BYTES));
+    assert_null(memmem(m->bytes.p, m->bytes.len, "the label", 9));
+}
+
+/* The note is for everybody who has a key of this repository, and shows that
+ * the bundle belongs to it. */
+static void
+the_note_is_for_the_repository(void **state)
+{
+    struct made *m = *state;
+    struct keyring maintenance, stranger;
+    struct bundle_note note = {0};
+    struct err e = {0};
+
+    keyring_part(&m->keys, role_keys(ROLE_OF_MAINTENANCE, false), &maintenance);
+    keyring_make(&stranger);
+    assert_int_equal(
+        bundle_note(m->bytes.p, m->bytes.len, &maintenance, &note, &e), 1);
+    assert_string_equal(note.label, "the label");
+    assert_int_equal(note.ns, 1);
+    assert_int_equal(note.writer, 1);
+    assert_true(note.reads);
+    assert_int_equal(
+        bundle_note(m->bytes.p, m->bytes.len, &stranger, &note, &e), 0);
+    for (size_t i = 8 * 17; i < 8 * PASSES_AT; i++) { /* the role, too */
+        m->bytes.p[i / 8] ^= (uint8_t)(1 << i % 8);
+        if (bundle_note(m->bytes.p, m->bytes.len, &m->keys, &note, &e) == 1)
+            fail_msg("bit %zu", i);
+        err_clear(&e);
+        m->bytes.p[i / 8] ^= (uint8_t)(1 << i % 8);
+    }
+    keyring_done(&maintenance);
+    keyring_done(&stranger);
+}
+
+/* ---- recovery ---------------------------------------------------------- */
+
+static void
+a_recovery_key_opens_its_bundle(void **state)
+{
+    struct made *m = *state;
+    uint8_t code[RECOVERY_BYTES] = {1, 2, 3}, other[RECOVERY_BYTES] = {4};
+    char text[RECOVERY_TEXT_LEN];
+    struct err none = {0};
+
+    buf_reset(&m->bytes);
+    assert_ok(bundle_pack(&m->keys, ROLE_OF_RECOVERY, "",
+                          &(struct bundle_lock){.recovery = code}, 1, &m->bytes,
+                          m->id, e));
+    assert_null(memmem(m->bytes.p, m->bytes.len, code, 8));
+    recovery_format(code, text);
+    assert_int_equal(try_open(m, m->bytes.len, text, &none), 1);
+    assert_int_equal(try_open(m, m->bytes.len, "secret", &none), 0);
+    recovery_format(other, text);
+    assert_int_equal(try_open(m, m->bytes.len, text, &none), 0);
+    assert_int_equal(none.code, ERR_OK);
+    recovery_format(code, text);
+    for (size_t i = 0; i < m->bytes.len * 8; i++) {
+        struct err e = {0};
+        m->bytes.p[i / 8] ^= (uint8_t)(1 << i % 8);
+        if (try_open(m, m->bytes.len, text, &e) == 1)
+            fail_msg("bit %zu", i);
+        m->bytes.p[i / 8] ^= (uint8_t)(1 << i % 8);
+    }
+    for (size_t n = 0; n < m->bytes.len; n++)
+        assert_fails(try_open(m, n, text, e), ERR_CORRUPT, "cut short");
+}
+
+static void
+only_an_admin_reads_the_recovery_key(void **state)
+{
+    struct made *m = *state;
+    uint8_t code[RECOVERY_BYTES] = {1, 2, 3}, got[RECOVERY_BYTES];
+    struct keyring stranger, part;
+    struct err none = {0};
+
+    assert_int_equal(
+        bundle_recovery(m->bytes.p, m->bytes.len, &m->keys, got, &none), 0);
+    buf_reset(&m->bytes);
+    assert_ok(bundle_pack(&m->keys, ROLE_OF_RECOVERY, "",
+                          &(struct bundle_lock){.recovery = code}, 1, &m->bytes,
+                          m->id, e));
+    assert_int_equal(
+        bundle_recovery(m->bytes.p, m->bytes.len, &m->keys, got, &none), 1);
+    assert_memory_equal(got, code, sizeof(code));
+    keyring_part(&m->keys, role_keys(ROLE_OF_RESTORE, false), &part);
+    keyring_make(&stranger);
+    assert_int_equal(
+        bundle_recovery(m->bytes.p, m->bytes.len, &part, got, &none), 0);
+    assert_int_equal(
+        bundle_recovery(m->bytes.p, m->bytes.len, &stranger, got, &none), 0);
+    keyring_done(&part);
+    keyring_done(&stranger);
 }
 
 /* Cheap: the password is not tried on bytes that can't be a bundle. */
@@ -96,7 +198,7 @@ static void
 no_bit_can_be_changed(void **state)
 {
     struct made *m = *state;
-    size_t passes_at = 16 + 12 + strlen("the label");
+    size_t passes_at = PASSES_AT;
 
     for (size_t i = 0; i < m->bytes.len * 8; i++) {
         struct err e = {0};
@@ -127,9 +229,8 @@ static void
 a_strangers_cost_is_bounded(void **state)
 {
     struct made *m = *state;
-    size_t passes_at = 16 + 12 + strlen("the label");
 
-    memset(m->bytes.p + passes_at, 0xff, 4);
+    memset(m->bytes.p + PASSES_AT, 0xff, 4);
     assert_fails(try_open(m, m->bytes.len, "secret", e), ERR_UNSUP, "passes");
 }
 
@@ -138,15 +239,24 @@ labels_are_bounded(void **state)
 {
     struct made *m = *state;
     char label[BUNDLE_MAX_LABEL + 2];
+    struct bundle_note note = {0};
 
     memset(label, 'x', sizeof(label));
     label[BUNDLE_MAX_LABEL + 1] = '\0';
-    assert_fails(
-        bundle_pack(&m->keys, "p", &COST, label, 0, &m->bytes, m->id, e),
-        ERR_USAGE, "label");
-    m->bytes.p[18] = 0xff; /* its length, in bytes that are there */
+    assert_fails(bundle_pack(&m->keys, 1, label,
+                             &(struct bundle_lock){"p", &COST, NULL}, 0,
+                             &m->bytes, m->id, e),
+                 ERR_USAGE, "label");
+    m->bytes.p[18] = 0xff; /* the length of the note */
     m->bytes.p[19] = 0xff;
-    assert_fails(try_open(m, m->bytes.len, "secret", e), ERR_CORRUPT, "label");
+    assert_fails(try_open(m, m->bytes.len, "secret", e), ERR_CORRUPT, "short");
+    label[BUNDLE_MAX_LABEL] = '\0';
+    buf_reset(&m->bytes);
+    assert_ok(bundle_pack(&m->keys, 1, label,
+                          &(struct bundle_lock){"p", &COST, NULL}, 0, &m->bytes,
+                          m->id, e));
+    assert_ok(bundle_note(m->bytes.p, m->bytes.len, &m->keys, &note, e));
+    assert_string_equal(note.label, label);
 }
 
 int
@@ -157,6 +267,12 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(info_can_be_read_without, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(the_note_is_for_the_repository, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_recovery_key_opens_its_bundle, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(only_an_admin_reads_the_recovery_key,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(cut_short_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(no_bit_can_be_changed, setup, teardown),
         cmocka_unit_test_setup_teardown(another_kind_is_passed_over, setup,

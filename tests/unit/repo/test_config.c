@@ -152,11 +152,87 @@ a_huge_count_of_keys_is_refused(void **state)
 {
     struct made *m = *state;
     CLEANUP(config_done) struct config c = {0};
-    size_t at = m->bytes.len - SIGN_BYTES - 4 * 40 - 4;
+    size_t names = 4 + 28 + 5 + strlen("default");
+    size_t at = m->bytes.len - SIGN_BYTES - names - 4 * 44 - 4;
 
     memset(m->bytes.p + at, 0xff, 4);
     assert_fails(config_unpack(m->bytes.p, m->bytes.len, &c, e), ERR_LIMIT,
                  "names");
+}
+
+static void
+the_stores_keepers_see_no_names(void **state)
+{
+    struct made *m = *state;
+    CLEANUP(config_done) struct config c = {0};
+    struct keyring stranger;
+    uint32_t ns = 0;
+
+    assert_ok(config_name_namespace(&m->config, 7, "tenant-7", e));
+    m->config.generation = 3;
+    m->config.previous[0] = 9;
+    buf_reset(&m->bytes);
+    config_pack(&m->config, &m->keys, &m->bytes);
+    assert_null(memmem(m->bytes.p, m->bytes.len, "tenant", 6));
+    assert_ok(config_unpack(m->bytes.p, m->bytes.len, &c, e));
+    assert_int_equal(c.n_names, 0);
+    assert_int_equal(c.generation, 3);
+    assert_int_equal(c.previous[0], 9);
+    for (int again = 0; again < 2; again++) {
+        assert_ok(config_check(m->bytes.p, m->bytes.len, &c, &m->keys, e));
+        assert_int_equal(c.n_names, 2);
+    }
+    assert_int_equal(config_namespace(&c, "tenant-7", &ns), 1);
+    assert_int_equal(ns, 7);
+    assert_int_equal(config_namespace(&c, "tenant", &ns), 0);
+    assert_string_equal(config_namespace_name(&c, 7), "tenant-7");
+    assert_string_equal(config_namespace_name(&c, 1), "default");
+    assert_null(config_namespace_name(&c, 8));
+    stranger = m->keys; /* with the same admin, but another K_meta */
+    stranger.k_meta[0] ^= 1;
+    assert_fails(config_check(m->bytes.p, m->bytes.len, &c, &stranger, e),
+                 ERR_CORRUPT, "names are not authentic");
+}
+
+static void
+names_are_bounded(void **state)
+{
+    struct made *m = *state;
+    char name[CONFIG_MAX_NAME + 2] = {0};
+    struct config *c = &m->config;
+
+    memset(name, 'x', CONFIG_MAX_NAME);
+    assert_ok(config_name_namespace(c, 2, name, e));
+    name[CONFIG_MAX_NAME] = 'x';
+    assert_fails(config_name_namespace(c, 2, name, e), ERR_USAGE, "64");
+    assert_fails(config_name_namespace(c, 2, "", e), ERR_USAGE, "letters");
+    assert_fails(config_name_namespace(c, 2, "a b", e), ERR_USAGE, "letters");
+    assert_fails(config_name_namespace(c, 2, "../x", e), ERR_USAGE, "letters");
+}
+
+static void
+keys_are_added_with_free_numbers(void **state)
+{
+    struct made *m = *state;
+    struct config *c = &m->config;
+
+    assert_int_equal(config_free_number(c, ROLE_WRITER), 2);
+    for (uint32_t n = 2; n < 9; n++) {
+        struct config_key k = {
+            .role = ROLE_WRITER, .number = n == 3 ? 99 : n, .ns = 5};
+        assert_ok(config_add_key(c, &k, e));
+    }
+    assert_int_equal(config_free_number(c, ROLE_WRITER), 3);
+    assert_int_equal(config_free_number(c, ROLE_NAMESPACE), 2);
+    assert_int_equal(config_key(c, ROLE_WRITER, 99)->ns, 5);
+    assert_int_equal(config_key(c, ROLE_WRITER, 99)->domain, c->domain);
+    while (c->n_keys < CONFIG_MAX_KEYS)
+        assert_ok(config_add_key(c, &(struct config_key){.role = 9}, e));
+    assert_fails(config_add_key(c, &(struct config_key){.role = 9}, e),
+                 ERR_LIMIT, "4096");
+    buf_reset(&m->bytes);
+    config_pack(c, &m->keys, &m->bytes);
+    assert_ok(buf_check(&m->bytes, "it", e));
 }
 
 int
@@ -171,6 +247,11 @@ main(void)
         cmocka_unit_test_setup_teardown(another_admins_config_is_refused, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(another_hash_is_unsupported, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(the_stores_keepers_see_no_names, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(names_are_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(keys_are_added_with_free_numbers, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_huge_count_of_keys_is_refused, setup,
                                         teardown),

@@ -44,6 +44,7 @@ setup(void **state)
     struct small *s = xcalloc(1, sizeof(*s));
 
     fixture_start(&s->f);
+    fixture_drop_recovery(&s->f);
     s->size = 8 * MIB + 300 * KIB; /* two slots and a node above */
     for (int i = 0; i < 2; i++) {
         s->p[i] = xcalloc(1, s->size);

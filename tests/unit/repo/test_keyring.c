@@ -5,10 +5,7 @@
 #include "check.h"
 #include "crypto/hash.h"
 
-enum {
-    ALL = KEY_ADMIN | KEY_DOMAIN | KEY_RESTORE | KEY_NAMESPACE |
-          KEY_MAINTENANCE | KEY_WRITER
-};
+enum { ALL = KEY_ALL };
 
 static void
 assert_equal(const struct keyring *a, const struct keyring *b)
@@ -34,11 +31,22 @@ all_keys_come_back(void **state)
     k.domain = 7;
     k.ns = 8;
     k.writer = UINT32_MAX;
+    k.config_generation = 9;
+    memset(k.config_sum, 7, sizeof(k.config_sum));
     keyring_pack(&k, &b);
     assert_ok(keyring_unpack(b.p, b.len, &back, e));
     assert_equal(&k, &back);
     keyring_done(&k);
     keyring_done(&back);
+}
+
+/* Neither in the packed bytes nor left over in memory. */
+static void
+assert_no_secret(const struct keyring *part, const struct buf *b,
+                 const uint8_t secret[KEY_BYTES])
+{
+    assert_null(memmem(b->p, b->len, secret, KEY_BYTES));
+    assert_null(memmem(part, sizeof(*part), secret, KEY_BYTES));
 }
 
 /* Any subset can be handed out, and what is left out is not in the bytes. */
@@ -51,18 +59,28 @@ a_role_has_only_its_keys(void **state)
     keyring_make(&k);
     for (unsigned has = 0; has <= ALL; has++) {
         CLEANUP(buf_done) struct buf b = buf_of(KEYRING_MAX_BYTES);
-        struct keyring part = k, back;
-        part.has = has;
+        struct keyring part, back;
+        keyring_part(&k, has, &part);
         keyring_pack(&part, &b);
         assert_ok(keyring_unpack(b.p, b.len, &back, e));
         assert_int_equal(back.has, has);
-        assert_int_equal(back.id_key != NULL, (has & KEY_DOMAIN) != 0);
+        assert_int_equal(back.id_key != NULL, (has & KEY_ID) != 0);
+        assert_equal(&part, &back);
+        if (!(has & KEY_ID))
+            assert_no_secret(&part, &b, k.k_id);
+        if (!(has & KEY_NAMESPACE))
+            assert_no_secret(&part, &b, k.ns_secret);
+        if (!(has & KEY_MAINTENANCE))
+            assert_no_secret(&part, &b, k.maintenance_seed);
+        if (!(has & KEY_WRITER))
+            assert_no_secret(&part, &b, k.writer_seed);
         if (!(has & KEY_RESTORE))
-            assert_null(memmem(b.p, b.len, k.restore_secret, KEY_BYTES));
+            assert_no_secret(&part, &b, k.restore_secret);
         if (!(has & KEY_ADMIN))
-            assert_null(memmem(b.p, b.len, k.admin_seed, KEY_BYTES));
-        if (!(has & KEY_DOMAIN))
-            assert_null(memmem(b.p, b.len, k.k_meta, KEY_BYTES));
+            assert_no_secret(&part, &b, k.admin_seed);
+        if (!(has & KEY_META))
+            assert_no_secret(&part, &b, k.k_meta);
+        keyring_done(&part);
         keyring_done(&back);
     }
     keyring_done(&k);
@@ -87,9 +105,9 @@ cut_short_is_refused(void **state)
     (void)state;
     keyring_make(&k);
     k.has = 0;
-    keyring_pack(&k, &b); /* two records: the repository's id, the admin */
+    keyring_pack(&k, &b); /* the repository's id, the admin, the config */
     for (size_t n = 0; n < b.len; n++)
-        if (n != 8 + KEYRING_ID_BYTES)
+        if (n != 8 + KEYRING_ID_BYTES && n != b.len - 8 - 32)
             assert_fails(unpack(&b, n, e), ERR_CORRUPT, "key bundle");
     assert_fails(unpack(&b, 8 + KEYRING_ID_BYTES, e), ERR_CORRUPT,
                  "no admin key");
@@ -103,7 +121,7 @@ a_record_of_the_wrong_size_is_refused(void **state)
 
     (void)state;
     keyring_make(&k);
-    for (uint16_t tag = 1; tag <= 8; tag++) {
+    for (uint16_t tag = 1; tag <= 10; tag++) {
         CLEANUP(buf_done) struct buf b = buf_of(KEYRING_MAX_BYTES);
         keyring_pack(&k, &b);
         buf_le16(&b, tag);
@@ -116,6 +134,52 @@ a_record_of_the_wrong_size_is_refused(void **state)
         assert_fails(unpack(&b, b.len, e), ERR_CORRUPT, "0 bytes long");
     }
     keyring_done(&k);
+}
+
+/* Records of two domains, or of two namespaces. */
+static void
+records_that_disagree_are_refused(void **state)
+{
+    struct keyring k;
+
+    (void)state;
+    keyring_make(&k);
+    for (int ns = 0; ns < 2; ns++) {
+        CLEANUP(buf_done) struct buf b = buf_of(KEYRING_MAX_BYTES);
+        struct keyring other = k;
+        keyring_pack(&k, &b);
+        other.has = ns ? KEY_NAMESPACE : KEY_META;
+        other.ns = 2;
+        other.domain = 2;
+        keyring_pack(&other, &b);
+        assert_fails(unpack(&b, b.len, e), ERR_CORRUPT,
+                     ns ? "namespaces 1 and 2" : "key domains 1 and 2");
+    }
+    keyring_done(&k);
+}
+
+/* They follow from one secret, and from nothing less. */
+static void
+namespaces_have_keys_of_their_own(void **state)
+{
+    struct keyring k, other;
+    uint8_t a[KEY_BYTES], b[KEY_BYTES];
+
+    (void)state;
+    keyring_make(&k);
+    keyring_make(&other);
+    keyring_namespace(&k, 1, a);
+    assert_memory_equal(a, k.ns_secret, KEY_BYTES);
+    keyring_namespace(&k, 2, b);
+    assert_memory_not_equal(a, b, KEY_BYTES);
+    memcpy(other.restore_secret, k.restore_secret, KEY_BYTES);
+    keyring_namespace(&other, 1, b);
+    assert_memory_equal(a, b, KEY_BYTES);
+    keyring_escrow(&k, a);
+    keyring_escrow(&other, b);
+    assert_memory_not_equal(a, b, KEY_BYTES);
+    keyring_done(&k);
+    keyring_done(&other);
 }
 
 static void
@@ -217,6 +281,8 @@ main(void)
         cmocka_unit_test(a_role_has_only_its_keys),
         cmocka_unit_test(cut_short_is_refused),
         cmocka_unit_test(a_record_of_the_wrong_size_is_refused),
+        cmocka_unit_test(records_that_disagree_are_refused),
+        cmocka_unit_test(namespaces_have_keys_of_their_own),
         cmocka_unit_test(unknown_records_are_skipped_unless_critical),
         cmocka_unit_test(endless_records_are_refused),
         cmocka_unit_test(derived_keys_depend_on_everything),

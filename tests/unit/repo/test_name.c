@@ -24,6 +24,10 @@ names_are_what_the_format_says(void **state)
     memset(sum, 0xc3, sizeof(sum));
     name_key(ID, name);
     assert_string_equal(name, "keys/" ID_HEX);
+    name_config(0, name);
+    assert_string_equal(name, NAME_CONFIG);
+    name_config(0x2a, name);
+    assert_string_equal(name, "config.d/0000002a");
     name_pack(PACK_DATA, sum, name);
     assert_string_equal(
         name,
@@ -36,6 +40,38 @@ names_are_what_the_format_says(void **state)
     name_ref(&ref, name);
     assert_string_equal(name, "refs/0000002a/0102030000000000/"
                               "2026-11-22t10-00-00.123456789-" ID_HEX);
+}
+
+static void
+keys_and_configs_parse_back(void **state)
+{
+    static const char *const none[] = {"",
+                                       "config",
+                                       "config.d/",
+                                       "config.d/0",
+                                       "config.d/00000000",
+                                       "config.d/0000002A",
+                                       "keys/",
+                                       "keys/readme",
+                                       "keys/" ID_HEX "0",
+                                       "config.d/0000000100",
+                                       "keys/" ID_HEX "/x"};
+    char name[NAME_MAX_LEN];
+    uint8_t id[NAME_ID_BYTES];
+    uint32_t n = 0;
+
+    (void)state;
+    name_key(ID, name);
+    assert_true(name_parse_key(name, id));
+    assert_memory_equal(id, ID, sizeof(id));
+    assert_false(name_parse_config(name, &n));
+    name_config(UINT32_MAX, name);
+    assert_true(name_parse_config(name, &n));
+    assert_int_equal(n, UINT32_MAX);
+    for (size_t i = 0; i < ARRAY_LEN(none); i++) {
+        assert_false(name_parse_config(none[i], &n));
+        assert_false(name_parse_key(none[i], id));
+    }
 }
 
 static void
@@ -168,6 +204,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_what_the_format_says),
+        cmocka_unit_test(keys_and_configs_parse_back),
         cmocka_unit_test(refs_parse_back),
         cmocka_unit_test(deltas_and_packs_parse_back),
         cmocka_unit_test(there_is_one_name_for_each),

@@ -106,12 +106,12 @@ no_other_key_opens_the_body(void **state)
     struct keyring k = m->keys, stranger;
 
     k.has &= ~(unsigned)(KEY_RESTORE | KEY_NAMESPACE);
-    assert_fails(open_body(m, &k, e), ERR_KEY, "no key");
+    assert_fails(open_body(m, &k, e), ERR_KEY, "this key cannot open");
     k.has |= KEY_NAMESPACE;
     k.ns++; /* the secret of another namespace */
-    assert_fails(open_body(m, &k, e), ERR_KEY, "no key");
+    assert_fails(open_body(m, &k, e), ERR_KEY, "this key cannot open");
     keyring_make(&stranger);
-    assert_fails(open_body(m, &stranger, e), ERR_KEY, "no key");
+    assert_fails(open_body(m, &stranger, e), ERR_KEY, "this key cannot open");
     keyring_done(&stranger);
 }
 
