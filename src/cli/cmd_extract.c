@@ -74,7 +74,8 @@ crypt_name(enum qcow2_crypt crypt)
 static void
 list_as_json(struct cli *c, const struct extract_listing *l)
 {
-    const struct qcow2_header *h = qcow2_image_header(layers_image(l->layers));
+    const struct qcow2_header *h =
+        qcow2_image_header(qcow2_layers_image(l->layers));
     json_t *list = json_array();
 
     for (size_t i = 0; i < l->n; i++)
@@ -144,8 +145,8 @@ complain(struct cli *c, const struct extract_listing *l)
 }
 
 static int
-run_list(struct cli *c, const struct layer_files *files, struct cancel *cancel,
-         struct err *e)
+run_list(struct cli *c, const struct qcow2_layer_files *files,
+         struct cancel *cancel, struct err *e)
 {
     struct extract_listing l = {0};
     struct meter *meter = meter_start(c, files->image);
@@ -203,8 +204,8 @@ report_text(struct cli *c, const struct extract_result *r)
 }
 
 static int
-run_one(struct cli *c, const struct layer_files *files, struct cancel *cancel,
-        struct err *e)
+run_one(struct cli *c, const struct qcow2_layer_files *files,
+        struct cancel *cancel, struct err *e)
 {
     struct extract_result result = {0};
     struct meter *meter = meter_start(c, files->image);
@@ -276,7 +277,7 @@ static int
 run_extract(struct cli *c, struct err *e)
 {
     CLEANUP(cancel_freep) struct cancel *cancel = cancel_new();
-    struct layer_files files = {.image = cli_operand(c, 0)};
+    struct qcow2_layer_files files = {.image = cli_operand(c, 0)};
 
     if (check_options(&c->args, e) == -1)
         return -1;

@@ -30,16 +30,16 @@ enum {
 /* What one thread works with. */
 struct hand {
     struct hand *next; /* idle too */
-    struct layered *view;
+    struct qcow2_layered *view;
     uint8_t *bytes; /* chunk_bytes */
 };
 
 struct extraction {
     const struct extract_options *o; /* borrowed */
     struct cancel *cancel;           /* borrowed */
-    struct layers *layers;
+    struct qcow2_layers *layers;
     const struct qcow2_snapshot *snapshot; /* the image's */
-    struct layered *plan;                  /* the main thread's view */
+    struct qcow2_layered *plan;            /* the main thread's view */
     uint64_t chunk_bytes, total_bytes;
     struct newfile *file;
     struct hand hands[READERS];
@@ -152,8 +152,8 @@ copy_part(struct extraction *x, struct hand *h, const struct part *part,
 
     memset(h->bytes + there, 0, part->len - there);
     if (cancel_check(x->cancel, e) == -1 ||
-        qcow2_view_read(layered_view(h->view), part->offset, h->bytes, there,
-                        e) == -1)
+        qcow2_view_read(qcow2_layered_view(h->view), part->offset, h->bytes,
+                        there, e) == -1)
         return -1;
     return put_disk(x, part->offset, h->bytes, part->len, e);
 }
@@ -177,7 +177,7 @@ run_part(void *arg, int failed, struct err *e)
 static bool
 is_hole(const struct extraction *x, const struct qcow2_extent *extent)
 {
-    bool backed = qcow2_image_header(layers_image(x->layers))->backing;
+    bool backed = qcow2_image_header(qcow2_layers_image(x->layers))->backing;
 
     return extent->kind == QCOW2_ZEROS ||
            (extent->kind == QCOW2_UNALLOCATED && !backed);
@@ -190,12 +190,12 @@ hand_out_disk(struct extraction *x, struct group *g, struct err *e)
     uint64_t end = x->snapshot->disk_bytes;
     uint64_t new_end = round_up(end, QCOW2_SECTOR_BYTES);
     uint64_t cluster =
-        qcow2_geometry_of(qcow2_image_header(layers_image(x->layers)))
+        qcow2_geometry_of(qcow2_image_header(qcow2_layers_image(x->layers)))
             .cluster_bytes;
 
     for (uint64_t at = 0; at < end && !group_failed(g);) {
         struct qcow2_extent extent = {0};
-        if (qcow2_view_map(layered_view(x->plan), at, &extent, e) == -1)
+        if (qcow2_view_map(qcow2_layered_view(x->plan), at, &extent, e) == -1)
             return -1;
         uint64_t hole_end = extent.offset + extent.len;
         if (hole_end < end)
@@ -249,8 +249,8 @@ copy_vmstate(struct extraction *x, struct hand *h, struct statecheck *check,
     for (uint64_t at = 0; at < bytes; at += x->chunk_bytes) {
         size_t n = u64_min(x->chunk_bytes, bytes - at);
         if (cancel_check(x->cancel, e) == -1 ||
-            qcow2_view_read_vmstate(layered_view(h->view), at, h->bytes, n,
-                                    e) == -1 ||
+            qcow2_view_read_vmstate(qcow2_layered_view(h->view), at, h->bytes,
+                                    n, e) == -1 ||
             (check && statecheck_push(check, h->bytes, n, e) == -1) ||
             put_vmstate(x, h->bytes, n, e) == -1)
             return -1;
@@ -307,7 +307,7 @@ static int
 find_snapshot(struct extraction *x, struct err *e)
 {
     const struct qcow2_snapshots *all =
-        qcow2_image_snapshots(layers_image(x->layers));
+        qcow2_image_snapshots(qcow2_layers_image(x->layers));
 
     x->snapshot = qcow2_snapshot_find(all, x->o->snapshot);
     if (x->snapshot)
@@ -323,7 +323,7 @@ check_tables(struct extraction *x, struct err *e)
 {
     struct qcow2_check check = {0};
 
-    if (qcow2_view_check(layered_view(x->plan), &check, e) == -1)
+    if (qcow2_view_check(qcow2_layered_view(x->plan), &check, e) == -1)
         return -1;
     if (check.overlaps > 0)
         warn(&x->result,
@@ -340,7 +340,8 @@ static int
 open_writer(struct extraction *x, struct err *e)
 {
     const struct qcow2_snapshot *s = x->snapshot;
-    const struct qcow2_header *h = qcow2_image_header(layers_image(x->layers));
+    const struct qcow2_header *h =
+        qcow2_image_header(qcow2_layers_image(x->layers));
     const struct qcow2_write_options w = {
         .size_bytes = round_up(s->disk_bytes, QCOW2_SECTOR_BYTES),
         .cluster_bits = h->cluster_bits,
@@ -361,7 +362,7 @@ open_hands(struct extraction *x, struct err *e)
 {
     for (size_t i = 0; i < READERS; i++) {
         struct hand *h = &x->hands[i];
-        if (layers_view(x->layers, x->snapshot, &h->view, e) == -1)
+        if (qcow2_layers_view(x->layers, x->snapshot, &h->view, e) == -1)
             return -1;
         h->bytes = xmalloc(x->chunk_bytes);
         h->next = x->idle;
@@ -373,20 +374,21 @@ open_hands(struct extraction *x, struct err *e)
 static int
 extract(struct extraction *x, struct err *e)
 {
-    if (layers_open(&x->o->files, &x->layers, e) == -1 ||
+    if (qcow2_layers_open(&x->o->files, &x->layers, e) == -1 ||
         find_snapshot(x, e) == -1)
         return -1;
-    x->chunk_bytes = u64_max(
-        CHUNK_BYTES, UINT64_C(1) << qcow2_image_header(layers_image(x->layers))
-                                        ->cluster_bits);
-    if (layers_view(x->layers, x->snapshot, &x->plan, e) == -1 ||
+    x->chunk_bytes =
+        u64_max(CHUNK_BYTES,
+                UINT64_C(1) << qcow2_image_header(qcow2_layers_image(x->layers))
+                                   ->cluster_bits);
+    if (qcow2_layers_view(x->layers, x->snapshot, &x->plan, e) == -1 ||
         check_tables(x, e) == -1)
         return err_wrap(e, "snapshot '%s' in %s", x->o->snapshot,
                         x->o->files.image);
     if (open_writer(x, e) == -1 || open_hands(x, e) == -1)
         return -1;
     if (copy_all(x, e) == -1 ||
-        qcow2_view_recheck(layered_view(x->plan), e) == -1)
+        qcow2_view_recheck(qcow2_layered_view(x->plan), e) == -1)
         return e->code == ERR_CANCELED
                    ? -1
                    : err_wrap(e, "snapshot '%s' in %s", x->o->snapshot,
@@ -404,13 +406,13 @@ static void
 extraction_done(struct extraction *x)
 {
     for (size_t i = 0; i < READERS; i++) {
-        layered_close(x->hands[i].view);
+        qcow2_layered_close(x->hands[i].view);
         free(x->hands[i].bytes);
     }
-    layered_close(x->plan);
+    qcow2_layered_close(x->plan);
     qcow2_writer_abandonp(&x->writer);
     newfile_abandonp(&x->file);
-    layers_close(x->layers);
+    qcow2_layers_close(x->layers);
     extract_result_done(&x->result);
     (void)pthread_mutex_destroy(&x->lock);
 }
@@ -422,7 +424,7 @@ fill_result(struct extraction *x, uint64_t begin)
 
     r->name = xstrdup(x->snapshot->name);
     r->id = xstrdup(x->snapshot->id);
-    r->in_use = layers_in_use(x->layers);
+    r->in_use = qcow2_layers_in_use(x->layers);
     r->disk_bytes = x->snapshot->disk_bytes;
     r->vmstate_bytes = x->snapshot->vmstate_bytes;
     r->read_bytes = x->read_bytes;

@@ -26,7 +26,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "restore/layers.h"
+#include "qcow2/layers.h"
 #include "work/progress.h"
 
 struct cancel;
@@ -35,7 +35,7 @@ struct qcow2_snapshot;
 enum { EXTRACT_MAX_WARNINGS = 4 };
 
 struct extract_options {
-    struct layer_files files;
+    struct qcow2_layer_files files;
     const char *snapshot; /* its name, else its id */
     /* To be made.  Under another name until it is whole and durable; whatever
      * fails, nothing stays. */
@@ -85,7 +85,7 @@ struct extract_entry {
 };
 
 struct extract_listing {
-    struct layers *layers;
+    struct qcow2_layers *layers;
     bool in_use;
     size_t n;
     struct extract_entry *list;
@@ -93,7 +93,7 @@ struct extract_listing {
 
 /* All snapshots, with all that extract_snapshot would check; only the image
  * itself is looked into. */
-int extract_look(const struct layer_files *files, progress_fn *progress,
+int extract_look(const struct qcow2_layer_files *files, progress_fn *progress,
                  void *cookie, struct cancel *cancel,
                  struct extract_listing *out, struct err *e);
 void extract_listing_done(struct extract_listing *l);

@@ -95,7 +95,7 @@ look_at(struct look *l, const struct qcow2_image *image,
 static int
 look_at_all(struct look *l, struct extract_listing *out, struct err *e)
 {
-    const struct qcow2_image *image = layers_image(out->layers);
+    const struct qcow2_image *image = qcow2_layers_image(out->layers);
     const struct qcow2_snapshots *all = qcow2_image_snapshots(image);
 
     out->list = xcalloc(all->n + 1, sizeof(out->list[0]));
@@ -114,7 +114,7 @@ look_at_all(struct look *l, struct extract_listing *out, struct err *e)
 }
 
 int
-extract_look(const struct layer_files *files, progress_fn *progress,
+extract_look(const struct qcow2_layer_files *files, progress_fn *progress,
              void *cookie, struct cancel *cancel, struct extract_listing *out,
              struct err *e)
 {
@@ -125,9 +125,9 @@ extract_look(const struct layer_files *files, progress_fn *progress,
                      .cancel = cancel,
                      .bytes = bytes};
 
-    if (layers_open(files, &listing.layers, e) == -1)
+    if (qcow2_layers_open(files, &listing.layers, e) == -1)
         return -1;
-    listing.in_use = layers_in_use(listing.layers);
+    listing.in_use = qcow2_layers_in_use(listing.layers);
     if (look_at_all(&l, &listing, e) == -1) {
         extract_listing_done(&listing);
         return -1;
@@ -142,7 +142,7 @@ extract_listing_done(struct extract_listing *l)
     for (size_t i = 0; l->list && i < l->n; i++)
         free(l->list[i].unknown);
     free(l->list);
-    layers_close(l->layers);
+    qcow2_layers_close(l->layers);
     *l = (struct extract_listing){0};
 }
 

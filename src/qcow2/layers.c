@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "restore/layers.h"
+#include "qcow2/layers.h"
 
 #include <fcntl.h>
 #include <stdint.h>
@@ -22,16 +22,16 @@ struct layer {
     struct qcow2_image *image; /* NULL: raw */
 };
 
-struct layers {
+struct qcow2_layers {
     bool in_use;
     size_t n;
-    struct layer list[LAYERS_MAX]; /* the topmost first */
+    struct layer list[QCOW2_LAYERS_MAX]; /* the topmost first */
 };
 
-struct layered {
-    const struct layers *layers; /* borrowed */
+struct qcow2_layered {
+    const struct qcow2_layers *layers; /* borrowed */
     size_t n;
-    struct qcow2_view *views[LAYERS_MAX]; /* NULL: raw */
+    struct qcow2_view *views[QCOW2_LAYERS_MAX]; /* NULL: raw */
 };
 
 static int
@@ -48,7 +48,7 @@ open_file(const char *path, int *out, struct err *e)
 
 /* Takes the next of the data files if the layer's image needs one. */
 static int
-open_data_file(struct layer *l, const struct layer_files *f, size_t *used,
+open_data_file(struct layer *l, const struct qcow2_layer_files *f, size_t *used,
                struct err *e)
 {
     const struct qcow2_header *h = qcow2_image_header(l->image);
@@ -70,8 +70,8 @@ open_data_file(struct layer *l, const struct layer_files *f, size_t *used,
 }
 
 static int
-open_image(struct layer *l, const struct layer_files *f, size_t *data_used,
-           struct err *e)
+open_image(struct layer *l, const struct qcow2_layer_files *f,
+           size_t *data_used, struct err *e)
 {
     CLEANUP(qcow2_image_closep) struct qcow2_image *probe = NULL;
 
@@ -90,7 +90,7 @@ open_image(struct layer *l, const struct layer_files *f, size_t *data_used,
 
 /* What is the backing file of `above`? */
 static int
-choose_format(const struct layer *above, const struct layer_files *f,
+choose_format(const struct layer *above, const struct qcow2_layer_files *f,
               bool *out_raw, struct err *e)
 {
     const struct qcow2_header *h = qcow2_image_header(above->image);
@@ -128,8 +128,8 @@ check_quiet(const struct layer *l, struct err *e)
 }
 
 static int
-add_backing(struct layers *all, const char *path, const struct layer_files *f,
-            size_t *data_used, struct err *e)
+add_backing(struct qcow2_layers *all, const char *path,
+            const struct qcow2_layer_files *f, size_t *data_used, struct err *e)
 {
     const struct layer *above = &all->list[all->n - 1];
     struct layer *l = &all->list[all->n];
@@ -149,14 +149,16 @@ add_backing(struct layers *all, const char *path, const struct layer_files *f,
 }
 
 int
-layers_open(const struct layer_files *f, struct layers **out, struct err *e)
+qcow2_layers_open(const struct qcow2_layer_files *f, struct qcow2_layers **out,
+                  struct err *e)
 {
-    CLEANUP(layers_closep) struct layers *all = xcalloc(1, sizeof(*all));
+    CLEANUP(qcow2_layers_closep)
+    struct qcow2_layers *all = xcalloc(1, sizeof(*all));
     size_t data_used = 0;
 
-    if (f->n_backing >= LAYERS_MAX)
+    if (f->n_backing >= QCOW2_LAYERS_MAX)
         return err_set(e, ERR_LIMIT, "more than %d backing files",
-                       LAYERS_MAX - 1);
+                       QCOW2_LAYERS_MAX - 1);
     all->list[all->n++] =
         (struct layer){.path = f->image, .fd = -1, .data_fd = -1};
     if (open_file(f->image, &all->list[0].fd, e) == -1 ||
@@ -177,7 +179,7 @@ layers_open(const struct layer_files *f, struct layers **out, struct err *e)
 }
 
 void
-layers_close(struct layers *l)
+qcow2_layers_close(struct qcow2_layers *l)
 {
     if (!l)
         return;
@@ -190,20 +192,20 @@ layers_close(struct layers *l)
 }
 
 void
-layers_closep(struct layers **l)
+qcow2_layers_closep(struct qcow2_layers **l)
 {
-    layers_close(*l);
+    qcow2_layers_close(*l);
     *l = NULL;
 }
 
 const struct qcow2_image *
-layers_image(const struct layers *l)
+qcow2_layers_image(const struct qcow2_layers *l)
 {
     return l->list[0].image;
 }
 
 bool
-layers_in_use(const struct layers *l)
+qcow2_layers_in_use(const struct qcow2_layers *l)
 {
     return l->in_use;
 }
@@ -227,7 +229,7 @@ read_missing(void *ctx, uint64_t offset, void *p, size_t len, struct err *e)
 
 /* What layer number i reads where it has nothing itself. */
 static int
-source_below(const struct layered *v, size_t i, struct qcow2_source *out,
+source_below(const struct qcow2_layered *v, size_t i, struct qcow2_source *out,
              struct err *e)
 {
     const struct layer *l = &v->layers->list[i], *below = l + 1;
@@ -246,10 +248,12 @@ source_below(const struct layered *v, size_t i, struct qcow2_source *out,
 }
 
 int
-layers_view(const struct layers *l, const struct qcow2_snapshot *snapshot,
-            struct layered **out, struct err *e)
+qcow2_layers_view(const struct qcow2_layers *l,
+                  const struct qcow2_snapshot *snapshot,
+                  struct qcow2_layered **out, struct err *e)
 {
-    CLEANUP(layered_closep) struct layered *v = xcalloc(1, sizeof(*v));
+    CLEANUP(qcow2_layered_closep)
+    struct qcow2_layered *v = xcalloc(1, sizeof(*v));
 
     v->layers = l;
     v->n = l->n;
@@ -272,7 +276,7 @@ layers_view(const struct layers *l, const struct qcow2_snapshot *snapshot,
 }
 
 void
-layered_close(struct layered *v)
+qcow2_layered_close(struct qcow2_layered *v)
 {
     if (!v)
         return;
@@ -282,14 +286,14 @@ layered_close(struct layered *v)
 }
 
 void
-layered_closep(struct layered **v)
+qcow2_layered_closep(struct qcow2_layered **v)
 {
-    layered_close(*v);
+    qcow2_layered_close(*v);
     *v = NULL;
 }
 
 struct qcow2_view *
-layered_view(const struct layered *v)
+qcow2_layered_view(const struct qcow2_layered *v)
 {
     return v->views[0];
 }

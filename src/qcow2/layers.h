@@ -12,23 +12,23 @@
  *
  * Threads: a layered view belongs to one thread; several may share the layers.
  */
-#ifndef RESTORE_LAYERS_H
-#define RESTORE_LAYERS_H
+#ifndef QCOW2_LAYERS_H
+#define QCOW2_LAYERS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
 struct err;
-struct layered;
-struct layers;
+struct qcow2_layered;
+struct qcow2_layers;
 struct qcow2_image;
 struct qcow2_snapshot;
 struct qcow2_view;
 
-enum { LAYERS_MAX = 64 };
+enum { QCOW2_LAYERS_MAX = 64 };
 
 /* All strings are borrowed while the layers are open. */
-struct layer_files {
+struct qcow2_layer_files {
     const char *image;
     const char *const *backing; /* the image's own first, then that one's */
     size_t n_backing;
@@ -40,22 +40,23 @@ struct layer_files {
 
 /* ERR_USAGE if there are more files than the images name, or other ones than
  * can be; a backing file that is missing is only missed when it is read. */
-int layers_open(const struct layer_files *f, struct layers **out,
-                struct err *e);
-void layers_close(struct layers *l); /* NULL is allowed */
-void layers_closep(struct layers **l);
+int qcow2_layers_open(const struct qcow2_layer_files *f,
+                      struct qcow2_layers **out, struct err *e);
+void qcow2_layers_close(struct qcow2_layers *l); /* NULL is allowed */
+void qcow2_layers_closep(struct qcow2_layers **l);
 
 /* The topmost. */
-const struct qcow2_image *layers_image(const struct layers *l);
+const struct qcow2_image *qcow2_layers_image(const struct qcow2_layers *l);
 /* Does somebody write to the topmost?  As far as locks tell. */
-bool layers_in_use(const struct layers *l);
+bool qcow2_layers_in_use(const struct qcow2_layers *l);
 
 /* The disk as the snapshot has it, over all layers. */
-int layers_view(const struct layers *l, const struct qcow2_snapshot *snapshot,
-                struct layered **out, struct err *e);
-void layered_close(struct layered *v); /* NULL is allowed */
-void layered_closep(struct layered **v);
+int qcow2_layers_view(const struct qcow2_layers *l,
+                      const struct qcow2_snapshot *snapshot,
+                      struct qcow2_layered **out, struct err *e);
+void qcow2_layered_close(struct qcow2_layered *v); /* NULL is allowed */
+void qcow2_layered_closep(struct qcow2_layered **v);
 /* What to read from; the topmost's. */
-struct qcow2_view *layered_view(const struct layered *v);
+struct qcow2_view *qcow2_layered_view(const struct qcow2_layered *v);
 
 #endif
