@@ -32,6 +32,7 @@ next_data(struct qcow2_view *view, bool backed, uint64_t at, uint64_t *out,
         if (hole && end < bytes)
             end -= end % VOLUME_BLOCK_BYTES;
         if (!hole || end <= at) { /* or a hole within a block */
+            qcow2_view_will_read(view, &x, VOLUME_SLOT_BYTES);
             *out = at;
             *out_end = u64_min(
                 bytes, round_up(u64_max(end, at + 1), VOLUME_BLOCK_BYTES));

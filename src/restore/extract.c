@@ -24,7 +24,8 @@
 
 enum {
     READERS = 4, /* that a disk has something to do, not for the cores */
-    CHUNK_BYTES = 512 << 10
+    CHUNK_BYTES = 512 << 10,
+    PARTS_AHEAD = 4 /* for each of them; asked for, not in memory of ours */
 };
 
 /* What one thread works with. */
@@ -91,6 +92,17 @@ warn(struct extract_result *r, char *text)
         free(text);
 }
 
+static int
+write_run(struct extraction *x, uint64_t host, const uint8_t *p, size_t len,
+          struct err *e)
+{
+    if (fd_pwrite(newfile_fd(x->file), p, len, host, newfile_path(x->file),
+                  e) == -1)
+        return -1;
+    newfile_start_writing(x->file, host, len);
+    return 0;
+}
+
 /* ---- the disk ------------------------------------------------------------ */
 
 static struct hand *
@@ -127,8 +139,7 @@ put_disk(struct extraction *x, uint64_t offset, const uint8_t *p, size_t len,
         lock(x);
         int rc = qcow2_writer_place(x->writer, offset + at, n, zero, &host, e);
         unlock(x);
-        if (rc == -1 || (host && fd_pwrite(newfile_fd(x->file), p + at, n, host,
-                                           newfile_path(x->file), e) == -1))
+        if (rc == -1 || (host && write_run(x, host, p + at, n, e) == -1))
             return -1;
         written += host ? n : 0;
         at += n;
@@ -206,6 +217,7 @@ hand_out_disk(struct extraction *x, struct group *g, struct err *e)
         }
         uint64_t to =
             u64_min(new_end, at - at % x->chunk_bytes + x->chunk_bytes);
+        qcow2_view_will_read(qcow2_layered_view(x->plan), &extent, to - at);
         struct part *part = xmalloc(sizeof(*part));
         *part = (struct part){x, at, to - at};
         group_run(g, run_part, part);
@@ -225,8 +237,7 @@ put_vmstate(struct extraction *x, const uint8_t *p, size_t len, struct err *e)
         lock(x);
         int rc = qcow2_writer_place_vmstate(x->writer, len, &host, &n, e);
         unlock(x);
-        if (rc == -1 || fd_pwrite(newfile_fd(x->file), p, n, host,
-                                  newfile_path(x->file), e) == -1)
+        if (rc == -1 || write_run(x, host, p, n, e) == -1)
             return -1;
         p += n;
         len -= n;
@@ -288,7 +299,7 @@ static int
 copy_all(struct extraction *x, struct err *e)
 {
     struct pool *pool = pool_new(READERS);
-    struct group *g = group_new(pool, 2 * READERS);
+    struct group *g = group_new(pool, READERS * PARTS_AHEAD);
     struct err why = {0};
 
     if (x->snapshot->vmstate_bytes > 0)

@@ -80,6 +80,13 @@ newfile_path(const struct newfile *f)
     return f->partial;
 }
 
+void
+newfile_start_writing(const struct newfile *f, uint64_t offset, uint64_t len)
+{
+    (void)sync_file_range(f->fd, (off_t)offset, (off_t)len,
+                          SYNC_FILE_RANGE_WRITE);
+}
+
 /* rename(2) would replace what somebody has put there meanwhile. */
 static int
 give_name(const struct newfile *f, struct err *e)

@@ -12,6 +12,8 @@
 #ifndef RESTORE_NEWFILE_H
 #define RESTORE_NEWFILE_H
 
+#include <stdint.h>
+
 struct err;
 struct newfile;
 
@@ -21,6 +23,11 @@ int newfile_open(const char *path, struct newfile **out, struct err *e);
 /* For reading and writing; empty at first; borrowed. */
 int newfile_fd(const struct newfile *f);
 const char *newfile_path(const struct newfile *f); /* while it is partial */
+
+/* These bytes, just written, may go to the disk now, so that less is left to
+ * wait for at the end.  Only a hint. */
+void newfile_start_writing(const struct newfile *f, uint64_t offset,
+                           uint64_t len);
 
 /* fsync, give it its name, fsync of the folder.  Frees, also on failure, and
  * then removes the file. */
