@@ -42,7 +42,8 @@ struct savevm_disk {
 struct savevm {
     size_t n;
     struct savevm_disk *disks;
-    size_t vmstate_disk; /* which of them has the machine state */
+    size_t vmstate_disk; /* where QEMU is asked to put the machine state */
+    bool has_state;      /* it is in the spool */
 };
 
 void
@@ -315,15 +316,18 @@ copy_disk(struct live *l, size_t i, struct err *e)
     return 0;
 }
 
+/* In one of the images: which, the human monitor's savevm chooses itself. */
 static int
-copy_state(struct live *l, struct err *e)
+copy_state(struct live *l, size_t i, struct err *e)
 {
     struct reached r = {l, "RAM", l->done_bytes};
-    struct qcow2_view *view =
-        qcow2_layered_view(l->savevm->disks[l->savevm->vmstate_disk].view);
+    struct qcow2_view *view = qcow2_layered_view(l->savevm->disks[i].view);
 
     if (qcow2_view_vmstate_bytes(view) == 0)
-        return err_set(e, ERR_QEMU, "the snapshot has no machine state");
+        return 0;
+    if (l->savevm->has_state)
+        return err_set(e, ERR_QEMU, "a second machine state");
+    l->savevm->has_state = true;
     if (viewsource_copy_state(view, l->spool, note_reached, &r, l->cancel, e) ==
         -1)
         return err_wrap(e, "the machine state");
@@ -335,7 +339,7 @@ static int
 pull_disk(struct live *l, size_t i, struct err *e)
 {
     if (open_view(l, i, e) == -1 || copy_disk(l, i, e) == -1 ||
-        (i == l->savevm->vmstate_disk && copy_state(l, e) == -1) ||
+        copy_state(l, i, e) == -1 ||
         qcow2_view_recheck(qcow2_layered_view(l->savevm->disks[i].view), e) ==
             -1)
         return e->code == ERR_CANCELED
@@ -354,6 +358,8 @@ savevm_pull(struct live *l, struct err *e)
     for (size_t i = 0; i < l->n_disks; i++)
         if (pull_disk(l, i, e) == -1)
             return -1;
+    if (!l->savevm->has_state)
+        return err_set(e, ERR_QEMU, "the snapshot has no machine state");
     return live_pull_spool(l, e);
 }
 

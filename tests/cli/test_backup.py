@@ -218,7 +218,8 @@ def test_savevm_refuses(box):
     Machine(box, 'bare')
     r = box.run('backup', 'bare', '--method', 'savevm')
     assert r.code == 20 and 'no disk' in r.err, r.err
-    Machine(box, 'gone', disk_mib=1, data=b'x')
+    m = Machine(box, 'gone', disk_mib=1, data=b'x')
+    assert m.status() == 'running'  # it has opened its image
     image = max(f for f in os.listdir(box.dir) if f.endswith('.disk.qcow2'))
     os.rename(box.path(image), box.path('moved'))
     r = box.run('backup', 'gone', '--method', 'savevm')
