@@ -2,7 +2,6 @@
 #include "capture/drainer.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -14,9 +13,8 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "capture/helper_internal.h"
+#include "capture/ramfeed.h"
 #include "capture/ramspool.h"
-#include "vmstate/decoder.h"
-#include "vmstate/encoder.h"
 
 /* What it says to the worker, one byte each. */
 enum { SAY_RAM = 'R', SAY_DONE = 'D', SAY_FAILED = 'F' };
@@ -94,13 +92,6 @@ drainer_free(struct drainer *d)
 
 enum { CONTROL = HELPER_FIRST_FD, STREAM, SPOOL_FDS, CHUNK_BYTES = 1 << 20 };
 
-struct drain {
-    struct ramspool *spool;
-    struct vmstate_decoder *decoder;
-    struct vmstate_encoder *skeleton; /* the stream without its pages */
-    bool saw_page;
-};
-
 static void
 say(char what)
 {
@@ -109,62 +100,15 @@ say(char what)
     (void)send(CONTROL, &what, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-static int
-take_head(void *cookie, const uint8_t *p, size_t len, struct err *e)
+static void
+say_ram(void)
 {
-    struct drain *d = cookie;
-
-    return vmstate_encode_head(d->skeleton, p, len, e);
-}
-
-static int
-take_tail(void *cookie, const uint8_t *p, size_t len, struct err *e)
-{
-    struct drain *d = cookie;
-
-    return vmstate_encode_tail(d->skeleton, p, len, e);
-}
-
-static int
-take_blocks(void *cookie, const struct vmstate_ram *ram, struct err *e)
-{
-    struct drain *d = cookie;
-
-    if (ramspool_set_blocks(d->spool, ram, e) == -1)
-        return -1;
-    return vmstate_encode_ram(d->skeleton, ram, e);
-}
-
-static int
-take_page(void *cookie, size_t block, uint64_t offset, const uint8_t *data,
-          struct err *e)
-{
-    struct drain *d = cookie;
-
-    if (!d->saw_page)
-        say(SAY_RAM);
-    d->saw_page = true;
-    return ramspool_put_page(d->spool, block, offset, data, e);
-}
-
-static const struct vmstate_sink sink = {
-    .head = take_head,
-    .tail = take_tail,
-    .blocks = take_blocks,
-    .page = take_page,
-};
-
-static int
-write_state(void *cookie, const uint8_t *p, size_t len, struct err *e)
-{
-    struct drain *d = cookie;
-
-    return ramspool_put_state(d->spool, p, len, e);
+    say(SAY_RAM);
 }
 
 /* Reads on whatever happens; `e` keeps the first thing that went wrong. */
 static void
-read_to_the_end(struct drain *d, struct err *e)
+read_to_the_end(struct ramfeed *f, struct ramspool *spool, struct err *e)
 {
     uint8_t *chunk = xmalloc(CHUNK_BYTES);
 
@@ -174,25 +118,13 @@ read_to_the_end(struct drain *d, struct err *e)
             (void)err_set_errno(e, ERR_IO, "cannot read the stream");
         if (n <= 0)
             break;
-        ramspool_count(d->spool, (uint64_t)n);
-        if (e->code == ERR_OK &&
-            vmstate_decoder_push(d->decoder, chunk, (size_t)n, e) == -1) {
-            ramspool_fail(d->spool, e);
+        ramspool_count(spool, (uint64_t)n);
+        if (e->code == ERR_OK && ramfeed_push(f, chunk, (size_t)n, e) == -1) {
+            ramspool_fail(spool, e);
             say(SAY_FAILED);
         }
     }
     free(chunk);
-}
-
-static int
-finish(struct drain *d, struct err *e)
-{
-    if (e->code != ERR_OK)
-        return -1;
-    if (vmstate_decoder_end(d->decoder, e) == -1 ||
-        vmstate_encode_end(d->skeleton, e) == -1)
-        return -1;
-    return ramspool_finish(d->spool, e);
 }
 
 int
@@ -200,24 +132,22 @@ drainer_main(void)
 {
     const int spool_fds[RAMSPOOL_FDS] = {SPOOL_FDS, SPOOL_FDS + 1,
                                          SPOOL_FDS + 2};
-    struct drain d = {0};
+    struct ramspool *spool = NULL;
     struct err e = {0};
 
     (void)prctl(PR_SET_NAME, "vmkeep-drainer");
     (void)prctl(PR_SET_DUMPABLE, 0);
-    if (ramspool_attach(spool_fds, &d.spool, &e) == -1)
+    if (ramspool_attach(spool_fds, &spool, &e) == -1)
         return 1; /* before anything has been armed: the worker sees the end */
-    d.decoder = vmstate_decoder_new(&sink, &d, RAMSPOOL_UNIT_BYTES);
-    d.skeleton = vmstate_encoder_new(write_state, &d);
-    read_to_the_end(&d, &e);
-    if (finish(&d, &e) == -1) {
-        ramspool_fail(d.spool, &e);
+    struct ramfeed *feed = ramfeed_new(spool, say_ram);
+    read_to_the_end(feed, spool, &e);
+    if (e.code != ERR_OK || ramfeed_end(feed, &e) == -1) {
+        ramspool_fail(spool, &e);
         say(SAY_FAILED);
     } else {
         say(SAY_DONE);
     }
-    vmstate_decoder_free(d.decoder);
-    vmstate_encoder_free(d.skeleton);
-    ramspool_free(d.spool);
+    ramfeed_free(feed);
+    ramspool_free(spool);
     return e.code != ERR_OK;
 }

@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "capture/helper_internal.h"
 #include "capture/intent.h"
+#include "capture/snapshot.h"
 #include "capture/undo.h"
 #include "qemu/qmp.h"
 #include "work/pool.h"
@@ -285,7 +286,11 @@ put_right(struct watch *w)
         intent_remove(w->intent);
         return 0;
     }
-    if (qmp_adopt(MONITOR, &q, &e) == -1 || undo(q, w->intent, &e) == -1) {
+    /* While QEMU writes a snapshot its monitor is silent. */
+    uint64_t ms =
+        w->intent->snapshot[0] ? SNAPSHOT_PATIENCE_MS : QMP_TIMEOUT_MS;
+    if (qmp_adopt_patiently(MONITOR, ms, &q, &e) == -1 ||
+        undo(q, w->intent, &e) == -1) {
         intent_note_failure(w->intent, e.msg);
         return 1; /* the record stays, for the next start of vmkeep */
     }

@@ -36,6 +36,7 @@ intent_new(const struct machine *m)
     in->start_time = m->start_time;
     in->was_running = m->running;
     in->nbd_path = xstrdup("");
+    in->snapshot = xstrdup("");
     in->lock_fd = -1;
     return in;
 }
@@ -53,6 +54,7 @@ intent_free(struct intent *in)
     free(in->machine);
     free(in->socket);
     free(in->nbd_path);
+    free(in->snapshot);
     free(in->path);
     fd_close(&in->lock_fd);
     free(in);
@@ -83,13 +85,13 @@ intent_format(const struct intent *in)
                                         "node", in->disks[i].node));
     CLEANUP(json_decrefp)
     json_t *j = json_pack(
-        "{s:i, s:s, s:s, s:s, s:I, s:I, s:b, s:b, s:b, s:b, s:s, s:O}",
-        "version", 1, "run", in->run, "machine", in->machine, "socket",
+        "{s:i, s:s, s:s, s:s, s:I, s:I, s:b, s:b, s:b, s:b, s:s, s:s, s:O}",
+        "version", 2, "run", in->run, "machine", in->machine, "socket",
         in->socket, "pid", (json_int_t)in->pid, "start_time",
         (json_int_t)in->start_time, "was_running", in->was_running,
         "window_open", in->window_open, "had_background_snapshot",
         in->had_background_snapshot, "had_events", in->had_events, "nbd_path",
-        in->nbd_path, "disks", disks);
+        in->nbd_path, "snapshot", in->snapshot, "disks", disks);
     char *text = j ? json_dumps(j, JSON_INDENT(1)) : NULL;
     if (!text)
         abort(); /* only if memory is out or a name is not UTF-8 */
@@ -120,6 +122,7 @@ intent_parse(const char *text, struct intent **out, struct err *e)
     CLEANUP(json_decrefp) json_t *j = json_loads(text, 0, NULL);
     CLEANUP(intent_freep) struct intent *in = xcalloc(1, sizeof(*in));
     const char *run = NULL, *machine = NULL, *socket = NULL, *nbd = NULL;
+    const char *snapshot = NULL;
     json_int_t pid = 0, start = 0;
     int version = 0, was = 0, open = 0, bg = 0, ev = 0;
     json_t *disks = NULL;
@@ -127,14 +130,15 @@ intent_parse(const char *text, struct intent **out, struct err *e)
     in->lock_fd = -1;
     if (!j || json_unpack(j,
                           "{s:i, s:s, s:s, s:s, s:I, s:I, s:b, s:b, s:b, s:b, "
-                          "s:s, s:o}",
+                          "s:s, s:s, s:o}",
                           "version", &version, "run", &run, "machine", &machine,
                           "socket", &socket, "pid", &pid, "start_time", &start,
                           "was_running", &was, "window_open", &open,
                           "had_background_snapshot", &bg, "had_events", &ev,
-                          "nbd_path", &nbd, "disks", &disks) == -1)
+                          "nbd_path", &nbd, "snapshot", &snapshot, "disks",
+                          &disks) == -1)
         return err_set(e, ERR_CORRUPT, "not an intent record");
-    if (version != 1)
+    if (version != 2)
         return err_set(e, ERR_UNSUP, "intent record of version %d", version);
     if (strlen(run) != LABEL_RUN_LEN || !hex_is(run))
         return err_set(e, ERR_CORRUPT, "intent record with a bad run");
@@ -142,6 +146,7 @@ intent_parse(const char *text, struct intent **out, struct err *e)
     in->machine = xstrdup(machine);
     in->socket = xstrdup(socket);
     in->nbd_path = xstrdup(nbd);
+    in->snapshot = xstrdup(snapshot);
     in->pid = (pid_t)pid;
     in->start_time = (uint64_t)start;
     in->was_running = was;

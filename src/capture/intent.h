@@ -36,6 +36,8 @@ struct intent {
     bool window_open; /* we may have stopped the guest and not resumed it */
     bool had_background_snapshot; /* migration capabilities as they were */
     bool had_events;
+    char *snapshot; /* tag of our internal snapshot, "" if there is to be none:
+                       then it is all that there is to be undone */
     char *nbd_path; /* our NBD server's socket, "" if it is not to be ours */
     struct intent_disk *disks;
     size_t n_disks;

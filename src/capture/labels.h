@@ -25,6 +25,9 @@ void label_prefix(char *out, const char *run);
 #define LABEL_FILTER "cbw"  /* copy-before-write, in front of the disk */
 #define LABEL_SCRATCH "scr" /* where overwritten blocks are kept */
 #define LABEL_EXPORT "exp"
+/* Of an internal snapshot, and of jobs. */
+#define LABEL_SNAPSHOT "snap"
+#define LABEL_JOB "job"
 /* And of descriptors passed by getfd. */
 #define LABEL_STREAM_FD "ram"
 #define LABEL_NBD_FD "nbd"

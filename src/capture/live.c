@@ -79,6 +79,7 @@ live_done(struct live *l)
     fd_close(&l->stream[0]);
     fd_close(&l->stream[1]);
     manifest_free(l->manifest);
+    savevm_free(l->savevm);
     free(l->disks);
     qmp_close(l->qmp);
     machine_free(l->machine);
@@ -103,7 +104,7 @@ set_text(char **member, const char *text)
 
 /* What restore/ needs to know, and what people ask later. */
 static void
-fill_manifest(struct live *l)
+fill_manifest(struct live *l, const char *method)
 {
     struct manifest *m = l->manifest;
     const struct capture_pause *p = &l->result->pause;
@@ -114,7 +115,7 @@ fill_manifest(struct live *l)
     set_text(&m->machine, l->machine->name);
     set_text(&m->uuid, l->machine->uuid);
     set_text(&m->host, host);
-    set_text(&m->method, "live");
+    set_text(&m->method, method);
     json_decref(m->detail);
     m->detail = json_pack("{s:o, s:s, s:I, s:o}", "machine",
                           machine_to_json(l->machine), "vmkeep", VMKEEP_VERSION,
@@ -132,15 +133,15 @@ connect_machine(struct live *l, const char *socket, struct err *e)
 
 /* Everything up to the point where the guest is rid of us. */
 static int
-capture(struct live *l, struct err *e)
+capture(const struct capture_way *way, struct live *l, struct err *e)
 {
     struct err undo_failed = {0};
 
-    int rc = live_prepare(l, e);
+    int rc = way->prepare(l, e);
     if (rc == 0)
-        rc = live_window(l, e);
+        rc = way->window(l, e);
     if (rc == 0)
-        rc = live_pull(l, e);
+        rc = way->pull(l, e);
     if (disarm(l, &undo_failed) == 0)
         return rc;
     if (rc == 0)
@@ -152,24 +153,25 @@ capture(struct live *l, struct err *e)
 }
 
 static int
-run(struct live *l, const char *socket, struct err *e)
+run(const struct capture_way *way, struct live *l, const char *socket,
+    struct err *e)
 {
-    if (connect_machine(l, socket, e) == -1 || live_preflight(l, e) == -1)
+    if (connect_machine(l, socket, e) == -1 || way->preflight(l, e) == -1)
         return -1;
     if (backup_begin(l->repo, NULL, l->cancel, &l->backup, e) == -1)
         return -1;
     l->manifest = manifest_new();
-    if (capture(l, e) == -1)
+    if (capture(way, l, e) == -1)
         return -1;
     live_progress(l, "publish", "");
-    fill_manifest(l);
+    fill_manifest(l, way->method);
     return backup_commit(&l->backup, l->manifest, e);
 }
 
 int
-capture_live(struct repo *r, const char *socket,
-             const struct capture_options *o, struct cancel *cancel,
-             struct capture_result *out, struct err *e)
+capture_by(const struct capture_way *way, struct repo *r, const char *socket,
+           const struct capture_options *o, struct cancel *cancel,
+           struct capture_result *out, struct err *e)
 {
     uint64_t begin = clock_mono_ns();
     struct capture_result result = {0};
@@ -186,7 +188,7 @@ capture_live(struct repo *r, const char *socket,
         .stream = {-1, -1},
     };
 
-    int rc = run(&l, socket, e);
+    int rc = run(way, &l, socket, e);
     if (rc == 0) {
         result.manifest = STEAL(l.manifest);
         result.duration_ns = clock_mono_ns() - begin;
@@ -196,6 +198,22 @@ capture_live(struct repo *r, const char *socket,
     }
     live_done(&l);
     return rc;
+}
+
+int
+capture_live(struct repo *r, const char *socket,
+             const struct capture_options *o, struct cancel *cancel,
+             struct capture_result *out, struct err *e)
+{
+    static const struct capture_way way = {
+        .method = "live",
+        .preflight = live_preflight,
+        .prepare = live_prepare,
+        .window = live_window,
+        .pull = live_pull,
+    };
+
+    return capture_by(&way, r, socket, o, cancel, out, e);
 }
 
 void

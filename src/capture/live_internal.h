@@ -28,6 +28,7 @@ struct manifest;
 struct qmp;
 struct ramspool;
 struct repo;
+struct savevm;
 
 /* One writable disk. */
 struct live_disk {
@@ -58,23 +59,50 @@ struct live {
     struct ramspool *spool;
     int stream[2]; /* our end, QEMU's end until it is passed */
 
+    struct savevm *savevm; /* of that method only */
+
     int64_t instant_ns; /* t0, wall clock: QEMU's STOP event */
     struct backup_writer *backup;
     struct manifest *manifest;
     uint64_t total_bytes, done_bytes; /* for progress */
 };
 
+/* A method of capture; each step as the comment at the top says. */
+struct capture_way {
+    const char *method; /* "live", "savevm" */
+    int (*preflight)(struct live *l, struct err *e);
+    int (*prepare)(struct live *l, struct err *e);
+    int (*window)(struct live *l, struct err *e);
+    int (*pull)(struct live *l, struct err *e);
+};
+int capture_by(const struct capture_way *way, struct repo *r,
+               const char *socket, const struct capture_options *o,
+               struct cancel *cancel, struct capture_result *out,
+               struct err *e);
+
+/* savevm.c */
+void savevm_free(struct savevm *s); /* NULL is allowed */
+
 /* live_preflight.c: can it be captured live?  Fills machine and disks. */
 int live_preflight(struct live *l, struct err *e);
+/* Parts of it.  Fill l->disks; is there room for the RAM in the scratch folder;
+ * is QEMU's one migration free? */
+int live_take_disks(struct live *l, struct err *e);
+int live_check_scratch(const struct live *l, struct err *e);
+int live_check_migration(const struct live *l, struct err *e);
 
 /* live_prepare.c: scratch, NBD server, stream, guard, drainer. */
 int live_prepare(struct live *l, struct err *e);
 
 /* live_window.c: stop, arm, start the RAM stream, and the guest runs again. */
 int live_window(struct live *l, struct err *e);
+/* The length of the pause and its instant, by QEMU's STOP and RESUME events. */
+void live_measure_by_events(struct live *l);
 
 /* live_pull.c: disks and RAM into the repository, into l->manifest. */
 int live_pull(struct live *l, struct err *e);
+/* All RAM blocks and the state from the spool, which is whole and open. */
+int live_pull_spool(struct live *l, struct err *e);
 
 /* Keeps a warning for the result; takes the text. */
 void live_warn(struct live *l, char *text);

@@ -121,8 +121,8 @@ check_iothreads(const struct live *l, struct err *e)
     return 0;
 }
 
-static int
-check_migration(const struct live *l, struct err *e)
+int
+live_check_migration(const struct live *l, struct err *e)
 {
     static const char *const idle[] = {"", "none", "completed", "failed",
                                        "cancelled"};
@@ -140,8 +140,8 @@ check_migration(const struct live *l, struct err *e)
                    l->machine->name, s);
 }
 
-static int
-check_scratch(const struct live *l, struct err *e)
+int
+live_check_scratch(const struct live *l, struct err *e)
 {
     uint64_t free_bytes = 0;
     char have[TEXT_SIZE_LEN], need[TEXT_SIZE_LEN];
@@ -158,8 +158,8 @@ check_scratch(const struct live *l, struct err *e)
                    l->scratch_dir, have, l->machine->name, need);
 }
 
-static int
-take_disks(struct live *l, struct err *e)
+int
+live_take_disks(struct live *l, struct err *e)
 {
     l->disks = xcalloc(l->machine->n_disks, sizeof(l->disks[0]));
     for (size_t i = 0; i < l->machine->n_disks; i++) {
@@ -168,7 +168,7 @@ take_disks(struct live *l, struct err *e)
             continue;
         if (d->qdev[0] == '\0')
             return err_set(e, ERR_QEMU,
-                           "machine %s cannot be captured live: its disk %s "
+                           "machine %s cannot be captured: its disk %s "
                            "(%s) is not attached to a device that QEMU names",
                            l->machine->name, d->name, d->filename);
         l->disks[l->n_disks++].disk = d;
@@ -181,9 +181,9 @@ live_preflight(struct live *l, struct err *e)
 {
     live_progress(l, "preflight", "");
     if (check_version(l, e) == -1 || check_status(l, e) == -1 ||
-        check_blockers(l, e) == -1 || take_disks(l, e) == -1 ||
+        check_blockers(l, e) == -1 || live_take_disks(l, e) == -1 ||
         check_bypass(l, e) == -1 || check_iothreads(l, e) == -1 ||
-        check_migration(l, e) == -1 || check_scratch(l, e) == -1)
+        live_check_migration(l, e) == -1 || live_check_scratch(l, e) == -1)
         return -1;
     return cancel_check(l->cancel, e);
 }

@@ -225,11 +225,9 @@ pull_state(struct live *l, struct err *e)
     return 0;
 }
 
-static int
-pull_ram(struct live *l, struct err *e)
+int
+live_pull_spool(struct live *l, struct err *e)
 {
-    if (await_stream(l, e) == -1)
-        return err_wrap(e, "machine %s", l->machine->name);
     /* Video RAM and the like come in beside what the machine calls RAM. */
     l->total_bytes = l->done_bytes;
     for (size_t i = 0; i < ramspool_blocks(l->spool); i++)
@@ -238,6 +236,14 @@ pull_ram(struct live *l, struct err *e)
         if (pull_block(l, i, e) == -1)
             return -1;
     return pull_state(l, e);
+}
+
+static int
+pull_ram(struct live *l, struct err *e)
+{
+    if (await_stream(l, e) == -1)
+        return err_wrap(e, "machine %s", l->machine->name);
+    return live_pull_spool(l, e);
 }
 
 int

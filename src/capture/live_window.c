@@ -209,9 +209,10 @@ resume_guest(struct live *l, struct err *e)
 
 /* ---- how long it was ----------------------------------------------------- */
 
-static void
-measure_by_events(struct live *l, struct capture_pause *out)
+void
+live_measure_by_events(struct live *l)
 {
+    struct capture_pause *out = &l->result->pause;
     struct qmp_event stop = {0}, resume = {0};
     struct deadline d = deadline_in_ms(RESUME_EVENT_MS);
     struct err ignored = {0};
@@ -236,7 +237,7 @@ measure(struct live *l, const struct lap *lap)
     p->stop_us = (lap->stopped - lap->begin) / 1000;
     p->arm_us = (lap->armed - lap->stopped) / 1000;
     p->total_us = (lap->resumed - lap->begin) / 1000;
-    measure_by_events(l, p);
+    live_measure_by_events(l);
     /* The guest may run again long before we hear of the first page. */
     p->ram_us = p->total_us - u64_min(p->total_us, p->stop_us + p->arm_us);
 }

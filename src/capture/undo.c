@@ -17,6 +17,7 @@
 #include "capture/intent.h"
 #include "capture/labels.h"
 #include "capture/rescue.h"
+#include "capture/snapshot.h"
 #include "qemu/qmp.h"
 
 enum {
@@ -366,6 +367,8 @@ undo(struct qmp *q, const struct intent *in, struct err *e)
     char prefix[LABEL_MAX];
 
     label_prefix(prefix, in->run);
+    if (in->snapshot[0])
+        return snapshot_remove(q, in, e);
     tried(&t, undo_pause(q, in, e), e);
     tried(&t, remove_exports(q, prefix, e), e);
     /* First the socket that QEMU may keep without having made a server of it.

@@ -16,10 +16,12 @@ struct intent;
 struct qmp;
 
 /*
- * Resume the guest if it ran before and in->window_open; end our migration
- * (somebody must be draining its stream); remove our exports, NBD server,
- * filters, nodes and descriptors; set the capabilities back.  0 if the guest
- * is as it was.  What cannot be done is reported after all the rest was tried.
+ * A capture by an internal snapshot (in->snapshot): see snapshot_remove.  Any
+ * other: resume the guest if it ran before and in->window_open; end our
+ * migration (somebody must be draining its stream); remove our exports, NBD
+ * server, filters, nodes and descriptors; set the capabilities back.  0 if the
+ * guest is as it was.  What cannot be done is reported after all the rest was
+ * tried.
  */
 int undo(struct qmp *q, const struct intent *in, struct err *e);
 

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "capture/live.h"
+#include "capture/savevm.h"
 #include "cli/cli.h"
 #include "cli/meter.h"
 #include "cli/print.h"
@@ -27,6 +28,7 @@ struct batch {
     struct cli *cli;
     struct session session;
     struct cancel *cancel;
+    bool savevm; /* instead of live */
     uint64_t max_pause_ms;
     const char *scratch_dir; /* or NULL */
     bool single;             /* one machine was named: the summary is its own */
@@ -110,8 +112,8 @@ save(struct batch *b, const char *name, const char *socket, struct err *e)
                                             .progress_cookie = meter};
 
     signals_raise(b->cancel);
-    int r =
-        capture_live(b->session.repo, socket, &options, b->cancel, &result, e);
+    int r = (b->savevm ? capture_savevm : capture_live)(
+        b->session.repo, socket, &options, b->cancel, &result, e);
     signals_raise(NULL);
     meter_stop(meter);
     if (r == -1)
@@ -229,9 +231,10 @@ save_by_name(struct batch *b, struct err *e)
 /* ---- the command ------------------------------------------------------- */
 
 static int
-check_method(const char *method, struct err *e)
+take_method(const char *method, bool *out_savevm, struct err *e)
 {
-    if (!method || strcmp(method, "live") == 0)
+    *out_savevm = method && strcmp(method, "savevm") == 0;
+    if (!method || *out_savevm || strcmp(method, "live") == 0)
         return 0;
     for (size_t i = 0; i < ARRAY_LEN(methods); i++)
         if (strcmp(method, methods[i]) == 0)
@@ -258,8 +261,12 @@ take_options(struct batch *b, struct err *e)
     if (ways > 1)
         return err_set(e, ERR_USAGE,
                        "MACHINE, --all and --qmp exclude each other");
-    if (check_method(args_value(a, "method"), e) == -1)
+    if (take_method(args_value(a, "method"), &b->savevm, e) == -1)
         return -1;
+    if (pause && b->savevm)
+        return err_set(e, ERR_USAGE,
+                       "--max-pause is for live only: nobody can end the pause "
+                       "of savevm but QEMU");
     if (pause &&
         (!text_parse_u64(pause, &b->max_pause_ms) || b->max_pause_ms == 0))
         return err_set(e, ERR_USAGE,
@@ -310,7 +317,10 @@ static const struct option_spec options[] = {
     {"qmp", 0, "SOCKET", "the machine behind this monitor socket"},
     {"method", 0, "METHOD",
      "live (the default): memory, devices and disks of one instant, while the "
-     "machine runs"},
+     "machine runs; savevm: the same by QEMU's internal snapshots, for "
+     "machines "
+     "that live cannot do: all disks must be qcow2, and the machine stands "
+     "still while its memory is written to one of them"},
     {"max-pause", 0, "MS",
      "give up, and let the machine go on, if it would stand still for longer "
      "than this (default 10000)"},

@@ -47,6 +47,7 @@ extern const struct command cmd_import;
 extern const struct command cmd_list;
 extern const struct command cmd_show;
 extern const struct command cmd_restore;
+extern const struct command cmd_extract;
 extern const struct command cmd_key;
 extern const struct command cmd_help;
 

@@ -13,6 +13,7 @@ const struct command *const commands[] = {
     &cmd_list,
     &cmd_show,
     &cmd_restore,
+    &cmd_extract,
     &cmd_key,
     &cmd_help,
     NULL,

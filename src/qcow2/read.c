@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* read: the bytes of a view (reader.h). */
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -75,6 +76,16 @@ read_piece(struct qcow2_view *v, const struct qcow2_piece *piece,
         return read_unallocated(v, guest_offset, p, len, e);
     }
     return 0;
+}
+
+void
+qcow2_view_will_read(const struct qcow2_view *v,
+                     const struct qcow2_extent *extent, uint64_t len)
+{
+    if (extent->kind == QCOW2_DATA)
+        (void)posix_fadvise(v->data.fd, (off_t)extent->host_offset,
+                            (off_t)u64_min(len, extent->len),
+                            POSIX_FADV_WILLNEED);
 }
 
 int

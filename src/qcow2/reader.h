@@ -106,6 +106,12 @@ struct qcow2_extent {
 int qcow2_view_map(struct qcow2_view *view, uint64_t offset,
                    struct qcow2_extent *out, struct err *e);
 
+/* A hint: [offset, offset + len), the start of this extent of data or less,
+ * will be read soon.  Readers that take turns look like no sequence to the
+ * kernel. */
+void qcow2_view_will_read(const struct qcow2_view *view,
+                          const struct qcow2_extent *extent, uint64_t len);
+
 /* Pieces of about 512 KiB are the fastest: large ones fall out of the
  * processor's cache before they are used. */
 int qcow2_view_read(struct qcow2_view *view, uint64_t offset, void *p,

@@ -58,29 +58,71 @@ write_table(struct qcow2_vmarea *v, struct err *e)
     return 0;
 }
 
-/* Whole clusters, but for the last one of all. */
+/* Room for as much of `len` bytes as one piece of the table can have; whole
+ * clusters, but for the last one of all. */
+static int
+place_clusters(struct qcow2_vmarea *v, size_t len, uint64_t *out_host,
+               size_t *out_len, struct err *e)
+{
+    uint64_t bytes = v->alloc->cluster_bytes, host = 0;
+    uint64_t l2_entries = bytes / QCOW2_ENTRY_BYTES;
+    uint64_t n = u64_min(div_up(len, bytes), l2_entries - v->n_entries);
+
+    if (qcow2_alloc_run(v->alloc, n, 1, &host, e) == -1)
+        return -1;
+    for (uint64_t i = 0; i < n; i++)
+        put_be64(v->table + v->n_entries++ * QCOW2_ENTRY_BYTES,
+                 host + i * bytes);
+    if (v->n_entries == l2_entries && write_table(v, e) == -1)
+        return -1;
+    *out_host = host;
+    *out_len = u64_min(len, n * bytes);
+    return 0;
+}
+
 static int
 write_clusters(struct qcow2_vmarea *v, const uint8_t *p, size_t len,
                struct err *e)
 {
-    uint64_t bytes = v->alloc->cluster_bytes;
-    uint64_t l2_entries = bytes / QCOW2_ENTRY_BYTES;
-
     while (len > 0) {
-        uint64_t n = u64_min(div_up(len, bytes), l2_entries - v->n_entries);
-        size_t part = u64_min(len, n * bytes);
-        uint64_t offset = 0;
-        if (qcow2_alloc_run(v->alloc, n, 1, &offset, e) == -1 ||
-            fd_pwrite(v->fd, p, part, offset, "machine state", e) == -1)
-            return -1;
-        for (uint64_t i = 0; i < n; i++)
-            put_be64(v->table + v->n_entries++ * QCOW2_ENTRY_BYTES,
-                     offset + i * bytes);
-        if (v->n_entries == l2_entries && write_table(v, e) == -1)
+        uint64_t host = 0;
+        size_t part = 0;
+        if (place_clusters(v, len, &host, &part, e) == -1 ||
+            fd_pwrite(v->fd, p, part, host, "machine state", e) == -1)
             return -1;
         p += part;
         len -= part;
     }
+    return 0;
+}
+
+static void
+make_room(struct qcow2_vmarea *v)
+{
+    if (v->stage)
+        return;
+    v->stage = xmalloc(v->stage_room);
+    v->table = xcalloc(1, v->alloc->cluster_bytes);
+}
+
+int
+qcow2_vmarea_place(struct qcow2_vmarea *v, size_t len, uint64_t *out_host,
+                   size_t *out_len, struct err *e)
+{
+    uint64_t host = 0;
+    size_t part = 0;
+
+    if (len == 0 || v->stage_len > 0 || v->bytes % v->alloc->cluster_bytes != 0)
+        return err_set(e, ERR_USAGE,
+                       "a machine state must come in whole clusters of %llu "
+                       "bytes",
+                       (unsigned long long)v->alloc->cluster_bytes);
+    make_room(v);
+    if (place_clusters(v, len, &host, &part, e) == -1)
+        return -1;
+    v->bytes += part;
+    *out_host = host;
+    *out_len = part;
     return 0;
 }
 
@@ -110,10 +152,7 @@ qcow2_vmarea_add(struct qcow2_vmarea *v, const void *p, size_t len,
 {
     const uint8_t *at = p;
 
-    if (!v->stage) {
-        v->stage = xmalloc(v->stage_room);
-        v->table = xcalloc(1, v->alloc->cluster_bytes);
-    }
+    make_room(v);
     v->bytes += len;
     while (len > 0) {
         size_t part = 0;

@@ -36,6 +36,13 @@ void qcow2_vmarea_done(struct qcow2_vmarea *v);
 /* The next bytes.  ERR_LIMIT if they need more than max_tables. */
 int qcow2_vmarea_add(struct qcow2_vmarea *v, const void *p, size_t len,
                      struct err *e);
+/*
+ * Room for the next bytes, at most `len`, in one piece: *out_len of them, which
+ * the caller writes to *out_host.  Whole clusters but at the end of the state;
+ * not to be mixed with _add (ERR_USAGE).
+ */
+int qcow2_vmarea_place(struct qcow2_vmarea *v, size_t len, uint64_t *out_host,
+                       size_t *out_len, struct err *e);
 /* Write what is left; `tables` is complete then. */
 int qcow2_vmarea_finish(struct qcow2_vmarea *v, struct err *e);
 

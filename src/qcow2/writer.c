@@ -15,6 +15,7 @@
 #include "qcow2/alloc.h"
 #include "qcow2/format.h"
 #include "qcow2/l2cache.h"
+#include "qcow2/snapshot.h"
 #include "qcow2/vmarea.h"
 
 enum {
@@ -22,8 +23,6 @@ enum {
     L1_ENTRIES_MAX = QCOW2_L1_BYTES_MAX / QCOW2_ENTRY_BYTES,
     SNAPSHOT_REFCOUNT = 2 /* one for the active state, one for the snapshot */
 };
-
-static const char snapshot_id[] = "1";
 
 struct qcow2_writer {
     int fd; /* borrowed */
@@ -33,8 +32,9 @@ struct qcow2_writer {
     uint64_t size_bytes;
     bool failed;
     char *snapshot; /* NULL: none */
+    char *snapshot_id;
     int64_t time_ns;
-    uint64_t vm_clock_ns;
+    uint64_t vm_clock_ns, icount;
     char *backing, *backing_format; /* NULL: none */
     struct qcow2_alloc alloc;
     struct qcow2_l2cache l2;
@@ -86,6 +86,10 @@ check_names(const struct qcow2_write_options *o, struct err *e)
                         strlen(o->snapshot) > QCOW2_SNAPSHOT_NAME_MAX))
         return err_set(e, ERR_USAGE, "the name of a snapshot has 1 to %d bytes",
                        QCOW2_SNAPSHOT_NAME_MAX);
+    if (o->snapshot_id && (o->snapshot_id[0] == '\0' ||
+                           strlen(o->snapshot_id) > QCOW2_SNAPSHOT_ID_MAX))
+        return err_set(e, ERR_USAGE, "the id of a snapshot has 1 to %d bytes",
+                       QCOW2_SNAPSHOT_ID_MAX);
     if (!o->backing != !o->backing_format)
         return err_set(e, ERR_USAGE,
                        "a backing file and its format come together");
@@ -129,6 +133,7 @@ writer_free(struct qcow2_writer *w)
     qcow2_alloc_done(&w->alloc);
     free(w->l1);
     free(w->snapshot);
+    free(w->snapshot_id);
     free(w->backing);
     free(w->backing_format);
     free(w);
@@ -174,6 +179,8 @@ qcow2_writer_open(int fd, const struct qcow2_write_options *o,
     w->time_ns = o->time_ns;
     w->vm_clock_ns = o->vm_clock_ns;
     w->snapshot = o->snapshot ? xstrdup(o->snapshot) : NULL;
+    w->snapshot_id = xstrdup(o->snapshot_id ? o->snapshot_id : "1");
+    w->icount = o->icount ? *o->icount : QCOW2_NO_ICOUNT;
     w->backing = o->backing ? xstrdup(o->backing) : NULL;
     w->backing_format = o->backing ? xstrdup(o->backing_format) : NULL;
     if (check_header_fits(w, e) == -1)
@@ -213,42 +220,51 @@ run_length(const struct qcow2_writer *w, const uint8_t *p, size_t len,
     return n;
 }
 
-/* The L2 entries of n clusters; data is 0 for clusters without any. */
 static int
-set_entries(const struct qcow2_writer *w, uint8_t *entry, uint64_t n,
-            uint64_t data, struct err *e)
+check_unwritten(const uint8_t *entry, uint64_t n, struct err *e)
 {
-    for (uint64_t i = 0; i < n; i++, entry += QCOW2_ENTRY_BYTES) {
-        if (get_be64(entry) != 0)
+    for (uint64_t i = 0; i < n; i++)
+        if (get_be64(entry + i * QCOW2_ENTRY_BYTES) != 0)
             return err_set(e, ERR_USAGE,
                            "a cluster of the disk was written twice");
+    return 0;
+}
+
+/* The L2 entries of n clusters; data is 0 for clusters without any. */
+static void
+set_entries(const struct qcow2_writer *w, uint8_t *entry, uint64_t n,
+            uint64_t data)
+{
+    for (uint64_t i = 0; i < n; i++, entry += QCOW2_ENTRY_BYTES) {
         if (data != 0)
             put_be64(entry, (data + i * w->cluster_bytes) | disk_flags(w));
         else if (w->backing)
             put_be64(entry, QCOW2_ZERO);
     }
-    return 0;
 }
 
 /* n clusters that lie in one L2 table, either all zeros or none of them. */
 static int
-write_run(struct qcow2_writer *w, uint64_t first, uint64_t n, const uint8_t *p,
-          size_t len, bool zero, struct err *e)
+place_run(struct qcow2_writer *w, uint64_t first, uint64_t n, bool zero,
+          uint64_t *out_host, struct err *e)
 {
     uint64_t data = 0;
     uint8_t *table = NULL;
 
+    *out_host = 0;
     if (zero && !w->backing)
         return 0;
     if (qcow2_l2cache_get(&w->l2, &w->l1[first / w->l2_entries], &table, e) ==
         -1)
         return -1;
-    if (!zero &&
-        (qcow2_alloc_run(&w->alloc, n, disk_refcount(w), &data, e) == -1 ||
-         fd_pwrite(w->fd, p, len, data, "disk data", e) == -1))
+    uint8_t *entry = table + first % w->l2_entries * QCOW2_ENTRY_BYTES;
+    if (check_unwritten(entry, n, e) == -1 ||
+        (!zero &&
+         qcow2_alloc_run(&w->alloc, n, disk_refcount(w), &data, e) == -1))
         return -1;
-    return set_entries(w, table + first % w->l2_entries * QCOW2_ENTRY_BYTES, n,
-                       data, e);
+    set_entries(w, entry, n, data);
+    *out_host = data;
+    return 0;
 }
 
 static int
@@ -265,6 +281,34 @@ check_place(const struct qcow2_writer *w, uint64_t offset, size_t len,
     return 0;
 }
 
+size_t
+qcow2_writer_run(const struct qcow2_writer *w, uint64_t offset, const void *p,
+                 size_t len, bool *out_zero)
+{
+    uint64_t in_table =
+        w->l2_entries - offset / w->cluster_bytes % w->l2_entries;
+    size_t part = u64_min(len, in_table * w->cluster_bytes);
+
+    return u64_min(part, run_length(w, p, part, out_zero) * w->cluster_bytes);
+}
+
+int
+qcow2_writer_place(struct qcow2_writer *w, uint64_t offset, size_t len,
+                   bool zero, uint64_t *out_host, struct err *e)
+{
+    if (check_alive(w, e) == -1)
+        return -1;
+    uint64_t first = offset / w->cluster_bytes;
+    uint64_t n = div_up(len, w->cluster_bytes);
+    if (check_place(w, offset, len, e) == -1)
+        return fail(w);
+    if (n == 0 || n > w->l2_entries - first % w->l2_entries) {
+        (void)err_set(e, ERR_USAGE, "a run of disk data must lie in one table");
+        return fail(w);
+    }
+    return place_run(w, first, n, zero, out_host, e) == -1 ? fail(w) : 0;
+}
+
 int
 qcow2_write_disk(struct qcow2_writer *w, uint64_t offset, const void *p,
                  size_t len, struct err *e)
@@ -275,35 +319,51 @@ qcow2_write_disk(struct qcow2_writer *w, uint64_t offset, const void *p,
         return -1;
     if (check_place(w, offset, len, e) == -1)
         return fail(w);
-
-    uint64_t cluster = offset / w->cluster_bytes;
     while (len > 0) {
-        uint64_t in_table = w->l2_entries - cluster % w->l2_entries;
-        size_t part = u64_min(len, in_table * w->cluster_bytes);
         bool zero = false;
-        uint64_t n = run_length(w, at, part, &zero);
-        part = u64_min(part, n * w->cluster_bytes);
-        if (write_run(w, cluster, n, at, part, zero, e) == -1)
+        uint64_t host = 0;
+        size_t part = qcow2_writer_run(w, offset, at, len, &zero);
+        if (qcow2_writer_place(w, offset, part, zero, &host, e) == -1)
+            return -1;
+        if (host && fd_pwrite(w->fd, at, part, host, "disk data", e) == -1)
             return fail(w);
-        cluster += n;
+        offset += part;
         at += part;
         len -= part;
     }
     return 0;
 }
 
+static int
+check_vmstate(struct qcow2_writer *w, struct err *e)
+{
+    if (check_alive(w, e) == -1)
+        return -1;
+    if (w->snapshot)
+        return 0;
+    (void)err_set(e, ERR_USAGE,
+                  "a machine state needs a snapshot to be stored in");
+    return fail(w);
+}
+
 int
 qcow2_write_vmstate(struct qcow2_writer *w, const void *p, size_t len,
                     struct err *e)
 {
-    if (check_alive(w, e) == -1)
+    if (check_vmstate(w, e) == -1)
         return -1;
-    if (!w->snapshot) {
-        (void)err_set(e, ERR_USAGE,
-                      "a machine state needs a snapshot to be stored in");
-        return fail(w);
-    }
     return qcow2_vmarea_add(&w->vm, p, len, e) == -1 ? fail(w) : 0;
+}
+
+int
+qcow2_writer_place_vmstate(struct qcow2_writer *w, size_t len,
+                           uint64_t *out_host, size_t *out_len, struct err *e)
+{
+    if (check_vmstate(w, e) == -1)
+        return -1;
+    if (qcow2_vmarea_place(&w->vm, len, out_host, out_len, e) == -1)
+        return fail(w);
+    return 0;
 }
 
 /* Allocates and writes an L1 table: the disk's part, then the machine's. */
@@ -345,7 +405,7 @@ write_snapshot(struct qcow2_writer *w, uint64_t *out_offset, struct err *e)
         return -1;
     buf_be64(&b, l1_offset);
     buf_be32(&b, l1_len);
-    buf_be16(&b, sizeof(snapshot_id) - 1);
+    buf_be16(&b, (uint16_t)strlen(w->snapshot_id));
     buf_be16(&b, (uint16_t)strlen(w->snapshot));
     buf_be32(&b, dated ? (uint32_t)sec : 0);
     buf_be32(&b, dated ? (uint32_t)(w->time_ns % 1000000000) : 0);
@@ -355,8 +415,8 @@ write_snapshot(struct qcow2_writer *w, uint64_t *out_offset, struct err *e)
     buf_be32(&b, QCOW2_SNAPSHOT_EXTRA_BYTES);
     buf_be64(&b, w->vm.bytes);
     buf_be64(&b, w->size_bytes);
-    buf_be64(&b, UINT64_MAX); /* no instruction count */
-    buf_add(&b, snapshot_id, sizeof(snapshot_id) - 1);
+    buf_be64(&b, w->icount);
+    buf_add(&b, w->snapshot_id, strlen(w->snapshot_id));
     buf_add(&b, w->snapshot, strlen(w->snapshot));
     buf_zero(&b, round_up(b.len, 8) - b.len);
     if (buf_check(&b, "the snapshot table", e) == -1 ||

@@ -57,6 +57,10 @@ int qmp_connect(const char *path, struct qmp **out, struct err *e);
  * QEMU answers a first command.  `fd` is the connection's from then on.
  */
 int qmp_adopt(int fd, struct qmp **out, struct err *e);
+/* The same, with this timeout (see qmp_set_timeout_ms) from the start: QEMU may
+ * be busy with what the other process has asked for. */
+int qmp_adopt_patiently(int fd, uint64_t timeout_ms, struct qmp **out,
+                        struct err *e);
 
 void qmp_close(struct qmp *q); /* NULL is allowed */
 void qmp_closep(struct qmp **q);

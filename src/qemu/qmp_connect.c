@@ -180,9 +180,17 @@ resynchronise(struct qmp *q, struct err *e)
 int
 qmp_adopt(int fd, struct qmp **out, struct err *e)
 {
+    return qmp_adopt_patiently(fd, QMP_TIMEOUT_MS, out, e);
+}
+
+int
+qmp_adopt_patiently(int fd, uint64_t timeout_ms, struct qmp **out,
+                    struct err *e)
+{
     CLEANUP(json_decrefp) json_t *version = NULL;
     CLEANUP(qmp_closep) struct qmp *q = qmp_new(fd, "taken over");
 
+    qmp_set_timeout_ms(q, timeout_ms);
     if (resynchronise(q, e) == -1 ||
         qmp_run(q, "query-version", NULL, &version, e) == -1 ||
         read_version(q, version, e) == -1)

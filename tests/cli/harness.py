@@ -167,7 +167,9 @@ class Machine:
 
     def connect(self):
         s = socket.socket(socket.AF_UNIX)
-        s.connect(self.socket)
+        # QEMU's socket has its name a moment before it listens.
+        wait_for(lambda: s.connect_ex(self.socket) == 0 or self.has_ended(),
+                 f'the monitor of {self.name}')
         return s
 
     def status(self):

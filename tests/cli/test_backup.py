@@ -6,6 +6,7 @@ import json
 import os
 import random
 import select
+import shutil
 import signal
 
 from harness import PASSWORD, Machine, Skip, Terminal, main, matches
@@ -184,6 +185,52 @@ def under_way(box, *args):
             line = os.read(child.stdout.fileno(), 65536)
             assert line, child.stderr.read()
             return child, json.loads(line.splitlines()[0])
+
+
+def test_by_savevm(box):
+    """The method savevm; it can be restored; nothing stays in the image"""
+    box.repository()
+    m = Machine(box, 'web-01', disk_mib=16, data=NOISE)
+    r = box.run('backup', 'web-01', '--method', 'savevm', '--json')
+    assert (r.code, r.err) == (0, ''), r.err
+    s = r.json_lines()[-1]
+    assert s['method'] == 'savevm' and s['pause_ms'] > 0
+    assert s['disks'] == [{'name': 'vda', 'size_bytes': 16 << 20}]
+    assert m.status() == 'running'
+    assert os.listdir(box.path('run')) == []
+    image = next(f for f in os.listdir(box.dir) if f.endswith('.disk.qcow2'))
+    found = box.run('extract', '--list', image, '--json').json()
+    assert found['snapshots'] == [], found
+    shown = box.run('show', 'latest', '--json').json()
+    assert shown['method'] == 'savevm'
+    assert box.run('restore', 'latest', '--to', 'out').code == 0
+    found = box.run('extract', '--list', 'out/vda.qcow2', '--json').json()
+    assert found['snapshots'][0]['state'] == 'whole', found
+
+
+def test_savevm_refuses(box):
+    """savevm says which disk it cannot do, and why; nothing was done"""
+    box.repository()
+    m = Machine(box, 'raw', disk_mib=1)
+    r = box.run('backup', 'raw', '--method', 'savevm')
+    assert r.code == 20 and 'no qcow2 image' in r.err, r.err
+    assert m.status() == 'running'
+    Machine(box, 'bare')
+    r = box.run('backup', 'bare', '--method', 'savevm')
+    assert r.code == 20 and 'no disk' in r.err, r.err
+    m = Machine(box, 'gone', disk_mib=1, data=b'x')
+    assert m.status() == 'running'  # it has opened its image
+    image = max(f for f in os.listdir(box.dir) if f.endswith('.disk.qcow2'))
+    os.rename(box.path(image), box.path('moved'))
+    r = box.run('backup', 'gone', '--method', 'savevm')
+    assert r.code == 1 and image in r.err, r.err
+    os.rename(box.path('moved'), box.path('copy'))
+    shutil.copy(box.path('copy'), box.path(image))
+    r = box.run('backup', 'gone', '--method', 'savevm')
+    assert r.code == 20 and 'another file' in r.err, r.err
+    found = box.run('extract', '--list', 'copy', '--json').json()
+    assert found['snapshots'] == [], found
+    assert os.listdir(box.path('run')) == []
 
 
 def test_progress_and_interruption(box):

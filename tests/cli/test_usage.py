@@ -96,6 +96,8 @@ def test_wrong_operands(box):
                        (['backup', 'x', '--method', 'magic'], 'magic'),
                        (['backup', 'x', '--max-pause', '1s'], '1s'),
                        (['backup', 'x', '--max-pause', '0'], '0'),
+                       (['backup', 'x', '--method', 'savevm', '--max-pause',
+                         '9'], 'live only'),
                        (['restore', 'a', '--to', 'x', '--format', 'vmdk'],
                         'vmdk')):
         r = box.run(*args)

@@ -36,7 +36,10 @@ def _devices(qmp):
         devices[d.get('qdev') or d['device']] = {
             'device': d['device'], 'io-status': d.get('io-status'),
             'locked': d['locked'],
-            'node': d.get('inserted', {}).get('node-name')}
+            'node': d.get('inserted', {}).get('node-name'),
+            'snapshots': sorted(
+                s['name'] for s in d.get('inserted', {}).get('image', {})
+                .get('snapshots', []))}
     return devices
 
 

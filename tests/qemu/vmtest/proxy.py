@@ -2,6 +2,7 @@
 """A monitor between vmkeep and QEMU, which counts commands and can act on them."""
 
 import array
+import contextlib
 import json
 import os
 import socket
@@ -130,5 +131,8 @@ class Proxy:
 
     def close(self):
         for sock in [self._listener, *self._open]:
+            # A thread that still reads would keep the connection alive.
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
             sock.close()
         os.unlink(self.path)

@@ -65,12 +65,15 @@ text_and_back(void **state)
     in->had_events = true;
     free(in->nbd_path);
     in->nbd_path = xstrdup("/run/x.nbd");
+    free(in->snapshot);
+    in->snapshot = xstrdup("vmkeep-x-snap0");
     CLEANUP(freep) char *text = intent_format(in);
     assert_int_equal(intent_parse(text, &back, &e), 0);
     assert_string_equal(back->run, in->run);
     assert_string_equal(back->machine, "web");
     assert_string_equal(back->socket, "/run/web.qmp");
     assert_string_equal(back->nbd_path, "/run/x.nbd");
+    assert_string_equal(back->snapshot, "vmkeep-x-snap0");
     assert_int_equal(back->pid, getpid());
     assert_int_equal(back->start_time, 12);
     assert_true(back->was_running && back->window_open && back->had_events);

@@ -81,6 +81,89 @@ test_any_cutting(void **state)
     check_cutting(21, 5000000, 1000000);
 }
 
+/* Places that are filled in later, in the other order, give the same area. */
+static void
+check_places(uint32_t cluster_bits, size_t len, size_t piece)
+{
+    enum { PLACES_MAX = 20000 };
+    static struct {
+        uint64_t host;
+        size_t at, len;
+    } places[PLACES_MAX];
+    struct qcow2_alloc a;
+    struct qcow2_vmarea v;
+    struct err e = {0};
+    int fd = scratch_create("vm");
+    uint8_t *want = xmalloc(len);
+    size_t n = 0;
+
+    random_fill(want, len);
+    qcow2_alloc_init(&a, fd, cluster_bits);
+    qcow2_vmarea_init(&v, fd, &a, 100000);
+    for (size_t at = 0; at < len; at += places[n++].len) {
+        assert_true(n < PLACES_MAX);
+        places[n].at = at;
+        assert_int_equal(qcow2_vmarea_place(&v, u64_min(piece, len - at),
+                                            &places[n].host, &places[n].len,
+                                            &e),
+                         0);
+        assert_in_range(places[n].len, 1, u64_min(piece, len - at));
+    }
+    while (n-- > 0)
+        assert_int_equal(pwrite(fd, want + places[n].at, places[n].len,
+                                (off_t)places[n].host),
+                         (ssize_t)places[n].len);
+    assert_int_equal(qcow2_vmarea_finish(&v, &e), 0);
+    check_area(&v, fd, UINT64_C(1) << cluster_bits, want, len);
+    qcow2_vmarea_done(&v);
+    qcow2_alloc_done(&a);
+    free(want);
+    (void)close(fd);
+}
+
+static void
+test_places(void **state)
+{
+    static const size_t lens[] = {1, 511, 512, 32768, 32769, 3000000};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+        check_places(9, lens[i], 512);
+        check_places(9, lens[i], 1 << 20);
+        check_places(16, lens[i], 65536);
+        check_places(16, lens[i], 1 << 20);
+    }
+    check_places(12, 9000000, 1 << 22); /* over the end of a table */
+}
+
+/* After a part of a cluster there can be no more, and nothing is mixed. */
+static void
+test_places_misused(void **state)
+{
+    struct qcow2_alloc a;
+    struct qcow2_vmarea v;
+    uint64_t host = 77;
+    size_t len = 77;
+    (void)state;
+
+    for (unsigned i = 0; i < 3; i++) {
+        struct err e = {0};
+        int fd = scratch_create("vm");
+        qcow2_alloc_init(&a, fd, 9);
+        qcow2_vmarea_init(&v, fd, &a, 10);
+        if (i == 0)
+            assert_int_equal(qcow2_vmarea_place(&v, 513, &host, &len, &e), 0);
+        if (i == 1)
+            assert_int_equal(qcow2_vmarea_add(&v, "x", 1, &e), 0);
+        assert_int_equal(
+            qcow2_vmarea_place(&v, i == 2 ? 0 : 512, &host, &len, &e), -1);
+        assert_int_equal(e.code, ERR_USAGE);
+        qcow2_vmarea_done(&v);
+        qcow2_alloc_done(&a);
+        (void)close(fd);
+    }
+}
+
 /* 2 tables of 64 clusters of 512 bytes hold 64 KiB and not a byte more. */
 static void
 test_limit(void **state)
@@ -110,6 +193,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_any_cutting),
+        cmocka_unit_test(test_places),
+        cmocka_unit_test(test_places_misused),
         cmocka_unit_test(test_limit),
     };
 

@@ -248,6 +248,115 @@ test_matrix(void **state)
             }
 }
 
+/* In parts: places first, in any order; the data later, the last first. */
+struct place {
+    uint64_t host;
+    const uint8_t *p;
+    size_t len;
+};
+
+static size_t
+place_disk(struct qcow2_writer *w, const struct model *m, struct place *out)
+{
+    uint64_t cluster = cluster_bytes_of(m), piece = 7 * cluster;
+    uint64_t pieces = div_up(m->o.size_bytes, piece);
+    struct err e = {0};
+    size_t n = 0;
+
+    for (uint64_t i = 0; i < pieces; i++) {
+        uint64_t at = (i % 2 ? i : (pieces - 1) / 2 * 2 - i) * piece;
+        uint64_t end = u64_min(at + piece, m->o.size_bytes);
+        while (at < end) {
+            bool zero = false;
+            uint64_t host = 1;
+            size_t len = qcow2_writer_run(w, at, m->disk + at, end - at, &zero);
+            assert_in_range(len, 1, end - at);
+            assert_int_equal(qcow2_writer_place(w, at, len, zero, &host, &e),
+                             0);
+            if (zero)
+                assert_int_equal(host, 0);
+            else
+                out[n++] = (struct place){host, m->disk + at, len};
+            at += len;
+        }
+    }
+    return n;
+}
+
+static size_t
+place_vmstate(struct qcow2_writer *w, const struct model *m, struct place *out)
+{
+    struct err e = {0};
+    size_t n = 0;
+
+    for (size_t at = 0; at < m->vmstate_len; at += out[n++].len) {
+        out[n].p = m->vmstate + at;
+        assert_int_equal(
+            qcow2_writer_place_vmstate(w, u64_min(4 << 20, m->vmstate_len - at),
+                                       &out[n].host, &out[n].len, &e),
+            0);
+    }
+    return n;
+}
+
+static void
+test_in_parts(void **state)
+{
+    enum { PLACES = 100000 };
+    struct place *places = xcalloc(PLACES, sizeof(places[0]));
+
+    (void)state;
+    require_qemu_img();
+    for (size_t i = 0; i < ARRAY_LEN(sizes) * ARRAY_LEN(bits); i++) {
+        struct qcow2_write_options o = {
+            .size_bytes = sizes[i / ARRAY_LEN(bits)],
+            .cluster_bits = bits[i % ARRAY_LEN(bits)],
+            .snapshot = "saved"};
+        struct model m = model_of(o, vmstates[i % ARRAY_LEN(vmstates)], 60);
+        struct err e = {0};
+        int fd = -1;
+        struct qcow2_writer *w = open_image("a.qcow2", &o, &fd);
+        size_t n = place_disk(w, &m, places);
+        n += place_vmstate(w, &m, places + n);
+        while (n-- > 0)
+            assert_int_equal(
+                pwrite(fd, places[n].p, places[n].len, (off_t)places[n].host),
+                (ssize_t)places[n].len);
+        if (qcow2_writer_commit(&w, &e) == -1)
+            fail_msg("%s", e.msg);
+        (void)close(fd);
+        check_image("a.qcow2", &m);
+        model_done(&m);
+    }
+    free(places);
+}
+
+static void
+test_parts_misused(void **state)
+{
+    /* Over the end of an L2 table, nothing, over the end of the disk. */
+    static const struct {
+        uint64_t offset;
+        size_t len;
+    } wrong[] = {{0, 32769}, {32768 - 512, 1024}, {0, 0}, {65536, 512}};
+    struct qcow2_write_options o = {.size_bytes = 65536, .cluster_bits = 9};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        struct err e = {0};
+        uint64_t host = 0;
+        int fd = -1;
+        struct qcow2_writer *w = open_image("a.qcow2", &o, &fd);
+        assert_int_equal(qcow2_writer_place(w, wrong[i].offset, wrong[i].len,
+                                            false, &host, &e),
+                         -1);
+        assert_int_equal(e.code, ERR_USAGE);
+        err_clear(&e);
+        assert_int_equal(qcow2_writer_commit(&w, &e), -1);
+        (void)close(fd);
+    }
+}
+
 /* More L2 tables than the cache holds, in any order. */
 static void
 test_any_order(void **state)
@@ -290,10 +399,42 @@ test_what_qemu_says(void **state)
     assert_non_null(strstr(tool_out, "\"vm-clock-nsec\": 4000000"));
     assert_non_null(strstr(tool_out, "\"cluster-size\": 65536"));
     assert_null(strstr(tool_out, "icount"));
+    assert_non_null(strstr(tool_out, "\"id\": \"1\""));
     tool_must("TZ=UTC qemu-img snapshot -l a.qcow2");
     assert_non_null(strstr(tool_out, "before \"it\" broke"));
     assert_non_null(strstr(tool_out, "2023-11-14 22:13:20 01:02:03.004"));
     (void)close(fd);
+}
+
+static void
+test_id_and_icount(void **state)
+{
+    const uint64_t icount = 12345678;
+    char long_id[QCOW2_SNAPSHOT_ID_MAX + 2] = "";
+    struct qcow2_write_options o = {
+        .snapshot = "s", .snapshot_id = "17", .icount = &icount};
+    struct err e = {0};
+
+    (void)state;
+    require_qemu_img();
+    struct model m = model_of(o, 0, 0);
+    make_image("a.qcow2", &m, 1, false);
+    tool_must("qemu-img info --output=json a.qcow2");
+    assert_non_null(strstr(tool_out, "\"id\": \"17\""));
+    assert_non_null(strstr(tool_out, "\"icount\": 12345678"));
+    model_done(&m);
+
+    memset(long_id, '7', sizeof(long_id) - 1);
+    for (unsigned i = 0; i < 3; i++) {
+        struct qcow2_writer *w = NULL;
+        o.snapshot_id = i == 0 ? "" : long_id + (i == 2);
+        int fd = scratch_create("a.qcow2");
+        assert_int_equal(qcow2_writer_open(fd, &o, &w, &e), i == 2 ? 0 : -1);
+        assert_int_equal(e.code, i == 2 ? ERR_OK : ERR_USAGE);
+        err_clear(&e);
+        qcow2_writer_abandonp(&w);
+        (void)close(fd);
+    }
 }
 
 /* QEMU goes on with the image: writes, goes back, writes, deletes. */
@@ -644,8 +785,11 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_matrix),
+        cmocka_unit_test(test_in_parts),
+        cmocka_unit_test(test_parts_misused),
         cmocka_unit_test(test_any_order),
         cmocka_unit_test(test_what_qemu_says),
+        cmocka_unit_test(test_id_and_icount),
         cmocka_unit_test(test_usable),
         cmocka_unit_test(test_far_end),
         cmocka_unit_test(test_backing),
