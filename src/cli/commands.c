@@ -4,7 +4,8 @@
 
 #include "cli/command.h"
 
-/* clang-format off: one a line, so that a new command is a new line */
+/* One a line, so that a new command is a new line. */
+/* clang-format off */
 const struct command *const commands[] = {
     &cmd_init,
     &cmd_machines,
