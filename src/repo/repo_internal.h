@@ -11,6 +11,7 @@
 
 struct fetch;
 struct index;
+struct lost;
 struct password_cost;
 struct relied;
 struct sealer;
@@ -21,6 +22,7 @@ struct repo {
     struct keyring keys;
     struct config config;
     struct index *index;
+    struct lost *lost;
     struct fetch *fetch;
     char id[REPO_ID_LEN + 1];
 };
