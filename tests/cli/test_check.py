@@ -83,6 +83,16 @@ def test_damaged_ref(box):
     assert r.code == 4 and 'lost_record' in r.out, r.out
 
 
+def test_stats_of_nothing(box):
+    box.repository()
+    r = box.run('stats')
+    assert r.code == 0 and '(all)' in r.out and 'DEDUP' in r.out, r.err
+    r = box.run('stats', '--json')
+    assert r.json()['machines'] == [] and r.json()['all']['backups'] == 0
+    r = box.run('stats', 'web-01')
+    assert r.code == 1 and 'web-01' in r.err
+
+
 def test_repair_of_the_sound(box):
     box.repository()
     r = box.run('repair')
