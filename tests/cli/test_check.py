@@ -2,8 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """check and repair: what they say of sound and of damaged repositories."""
 import os
+import shutil
 
-from harness import main
+from harness import PASSWORD, main
+
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..',
+                      'golden', 'repository-v1')
+
+
+def golden(box):
+    """A copy of the golden repository: two backups of the machine golden"""
+    repo = box.path('golden')
+    shutil.copytree(GOLDEN, repo)
+    box.env.update(VMKEEP_PASSWORD=PASSWORD, VMKEEP_REPOSITORY=repo)
+    return repo
 
 
 def files(repo, folder):
@@ -91,6 +103,90 @@ def test_stats_of_nothing(box):
     assert r.json()['machines'] == [] and r.json()['all']['backups'] == 0
     r = box.run('stats', 'web-01')
     assert r.code == 1 and 'web-01' in r.err
+
+
+def test_damaged_pack(box):
+    """What a damaged pack hurts is told, and all but that is saved"""
+    repo = golden(box)
+    assert box.run('check', '--read-data').code == 0
+    pack = max(files(repo, 'packs/d'), key=os.path.getsize)
+    flip(pack)
+    assert box.run('check').code == 0
+    r = box.run('check', '--read-data')
+    assert r.code == 4, r.err
+    name = os.path.relpath(pack, repo)
+    assert f'pack: {name}: ' in r.out and f'object: {name}, object ' in r.out
+    assert 'extent: backup ' in r.out and ' of golden, disk/vda, bytes' in r.out
+    r = box.run('check', '--read-data', '--json')
+    extents = [x for x in r.json_lines() if x.get('what') == 'extent']
+    assert extents and all(x['machine'] == 'golden' for x in extents)
+    assert all(x['offset_bytes'] % 4096 == 0 for x in extents)
+    assert r.json_lines()[-1]['lost_bytes'] == sum(
+        x['length_bytes'] for x in extents)
+    r = box.run('repair')
+    assert r.code == 4 and f'{name}: put out of use' in r.out, (r.out, r.err)
+    assert 'salvaged' in r.out and 'are damaged' in r.out
+    assert os.path.exists(pack)
+
+
+def test_lost_index(box):
+    """Without its index nothing can be read; repair makes it again"""
+    repo = golden(box)
+    for path in files(repo, 'index'):
+        os.remove(path)
+    r = box.run('check')
+    assert r.code == 4 and 'vmkeep repair' in r.out
+    r = box.run('repair')
+    assert r.code == 0 and 'all 2 backups are whole' in r.out, (r.out, r.err)
+    assert box.run('check', '--read-data').code == 0
+
+
+def test_stats_of_two(box):
+    golden(box)
+    r = box.run('stats', 'golden', '--json')
+    one = r.json()['all']
+    assert r.code == 0 and one['backups'] == 2, r.err
+    assert one['data_bytes'] > one['unique_bytes'] > one['stored_bytes'] > 0
+    assert r.json()['machines'][0]['machine'] == 'golden'
+
+
+def test_debug(box):
+    """Every structure is printed, as text and as JSON"""
+    repo = golden(box)
+    config = box.run('debug', 'config', '--json').json()
+    assert len(config['repository_id']) == 32 and len(config['keys']) == 4
+    backup = box.run('list', '--json').json()[0]['id']
+    ref = box.run('debug', 'ref', backup[:8], '--json').json()
+    assert ref['manifest']['machine'] == 'golden'
+    tree = box.run('debug', 'tree', backup, 'disk/vda', '--json').json()
+    kinds = [x['what'] for x in tree['tree']]
+    assert kinds[0] == 'node' and kinds.count('slot') == 2, kinds
+    assert tree['tree'][0]['object'] == ref['roots'][0]['object']
+    node = box.run('debug', 'object', ref['roots'][0]['object'], '--json')
+    slots = [x['object'] for x in tree['tree'] if x['what'] == 'slot']
+    assert node.json()['children'] == slots, node.err
+    for path in files(repo, 'packs'):
+        name = os.path.basename(path)
+        pack = box.run('debug', 'pack', name[:9], '--json').json()
+        assert pack['is_sound'] and pack['bytes'] == os.path.getsize(path)
+        assert pack['name'].endswith(name)
+    index = os.path.relpath(files(repo, 'index')[0], repo)
+    segment = box.run('debug', 'index', index, '--json').json()
+    assert segment['entries_in_all'] == len(segment['entries']) > 0
+    for args in (['config'], ['ref', backup], ['index', index],
+                 ['tree', backup, 'disk/vda'], ['object', slots[0]]):
+        r = box.run('debug', *args)
+        assert r.code == 0 and r.out.count('\n') > 4, (args, r.err)
+
+
+def test_debug_of_nothing(box):
+    golden(box)
+    for args, code in ((['ref', 'ffff'], 1), (['pack', 'xyz'], 1),
+                       (['object', '00'], 2), (['object', 'ab' * 16], 1),
+                       (['tree', 'latest', 'disk/no'], 1), (['ref'], 2),
+                       (['rope', 'x'], 2), (['config', 'x'], 2)):
+        r = box.run('debug', *args)
+        assert (r.code, r.out) == (code, ''), (args, r.code, r.err)
 
 
 def test_repair_of_the_sound(box):
