@@ -4,6 +4,7 @@
 #include "repo/index.h"
 #include "repo/lost.h"
 #include "repo/ref.h"
+#include "repo/repo_internal.h"
 #include "repo/segment.h"
 
 /* Two slots; the first is different in both, the second the same but for 64
@@ -252,6 +253,89 @@ leftovers_are_no_damage(void **state)
     assert_int_equal(d->result.packs, 6);
 }
 
+/* Store sealed bytes under this name, in a pack and an index that are right. */
+static void
+poison(struct damaged *d, enum object_type type, const struct object_name *name,
+       const uint8_t *sealed, size_t len, size_t plain_len)
+{
+    CLEANUP(segment_builder_freep)
+    struct segment_builder *b = segment_builder_new();
+    struct pack *pack = pack_new();
+    uint64_t bytes = 0;
+    char to[160];
+
+    pack_reset(pack, type == OBJECT_LEAF ? PACK_DATA : PACK_META);
+    pack_add(pack, type, name->id, plain_len, sealed, len);
+    pack_seal(pack, &d->f.r->keys);
+    name_pack(pack->kind, pack->name, to);
+    assert_ok(store_put(d->f.st, to, pack->bytes, pack->len, e));
+    segment_builder_add(b, pack);
+    assert_ok(index_publish(d->f.r->index, b, 6, &bytes, e));
+    pack_free(pack);
+}
+
+/* Somebody who has the keys stored garbage under the name of what another
+ * backup then found to be there already. */
+static void
+poisoned_leaf_is_found(void **state)
+{
+    struct damaged *d = *state;
+    CLEANUP(sealer_freep) struct sealer *s = sealer_new(&d->f.r->keys, 1);
+    uint8_t content[4096], garbage[4096];
+    struct object_name name;
+    size_t len = 0;
+
+    fill_random(content, sizeof(content), 50);
+    fill_random(garbage, sizeof(garbage), 51);
+    object_name(&d->f.r->keys, OBJECT_LEAF, content, sizeof(content), &name);
+    const uint8_t *sealed =
+        object_seal_leaf(s, &name, garbage, sizeof(garbage), &len);
+    poison(d, OBJECT_LEAF, &name, sealed, len, sizeof(garbage));
+    assert_ok(write_backup(d->f.r, d->f.cancel, "web", 3, content,
+                           sizeof(content), NULL, e));
+    assert_clean(d, false);
+    assert_ok(damaged_check(d, true, e));
+    const struct found *x = damaged_has(d, CHECK_OBJECT, "packs/d/");
+    assert_non_null(x);
+    assert_non_null(strstr(x->why, "not what its name says"));
+    x = damaged_has(d, CHECK_EXTENT, "refs/");
+    assert_non_null(x);
+    assert_int_equal(x->len, 4096);
+    assert_int_equal(d->result.faults, 2);
+}
+
+/* Maintenance would collect the leaf that it is not told of. */
+static void
+lying_node_is_found(void **state)
+{
+    struct damaged *d = *state;
+    CLEANUP(sealer_freep) struct sealer *s = sealer_new(&d->f.r->keys, 1);
+    CLEANUP(node_freep) struct node *n = node_new(0);
+    CLEANUP(node_freep) struct node *lie = node_new(0);
+    CLEANUP(buf_done) struct buf entries = buf_of(4096);
+    CLEANUP(buf_done) struct buf children = buf_of(4096);
+    uint8_t content[4096];
+    struct object_name leaf, name;
+    size_t len = 0;
+
+    fill_random(content, sizeof(content), 60);
+    object_name(&d->f.r->keys, OBJECT_LEAF, content, sizeof(content), &leaf);
+    node_add_leaf(n, 1, leaf.h);
+    node_pack(n, &entries);
+    object_name(&d->f.r->keys, OBJECT_NODE, entries.p, entries.len, &name);
+    node_add_leaf(lie, 1, name.h);
+    node_children_pack(lie, &children);
+    const uint8_t *sealed = object_seal_node(s, &name, children.p, children.len,
+                                             entries.p, entries.len, &len);
+    poison(d, OBJECT_NODE, &name, sealed, len, entries.len);
+    assert_ok(write_backup(d->f.r, d->f.cancel, "web", 3, content,
+                           sizeof(content), NULL, e));
+    assert_ok(damaged_check(d, true, e));
+    const struct found *x = damaged_has(d, CHECK_OBJECT, "packs/m/");
+    assert_non_null(x);
+    assert_non_null(strstr(x->why, "children"));
+}
+
 static void
 a_part_is_read(void **state)
 {
@@ -321,6 +405,8 @@ main(void)
         TEST(damaged_ref_and_key_are_named),
         TEST(hidden_ref_is_missed),
         TEST(leftovers_are_no_damage),
+        TEST(poisoned_leaf_is_found),
+        TEST(lying_node_is_found),
         TEST(a_part_is_read),
         TEST(subsets_are_parsed),
         TEST(cancel_ends_it),
