@@ -108,13 +108,15 @@ static const struct example examples[] = {
 
 const struct command cmd_debug = {
     .name = "debug",
-    .operands = "config|object ID|pack NAME|index NAME|ref NAME|tree BACKUP "
-                "VOLUME",
+    .operands = "STRUCTURE [NAME [VOLUME]]",
     .summary = "print a structure of the repository",
-    .text = "For those who look for a fault or learn the format, which "
-            "docs/format describes. NAME is the name of the object in the "
-            "storage, or the start of the hexadecimal id in it. No keys and "
-            "no data are printed.",
+    .text =
+        "For those who look for a fault or learn the format, which "
+        "docs/format describes. STRUCTURE is config; object ID; pack, index "
+        "or ref NAME; or tree BACKUP VOLUME. NAME is the name of the object in "
+        "the "
+        "storage, or the start of the hexadecimal id in it. No keys and "
+        "no data are printed.",
     .examples = examples,
     .min_operands = 1,
     .max_operands = 3,
