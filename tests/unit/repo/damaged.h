@@ -156,7 +156,7 @@ damaged_check(struct damaged *d, bool data, struct err *e)
     CLEANUP(repo_closep) struct repo *r = NULL;
     const struct check_options o = {.data.read =
                                         data ? CHECK_READ_ALL : CHECK_READ_NONE,
-                                    .threads = 2,
+                                    .threads = 1,
                                     .fault = damaged_note_fault,
                                     .fault_cookie = d};
 
