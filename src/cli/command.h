@@ -41,7 +41,7 @@ struct command {
 };
 
 extern const struct command cmd_init, cmd_machines, cmd_backup, cmd_list,
-    cmd_show, cmd_restore, cmd_help;
+    cmd_show, cmd_restore, cmd_forget, cmd_prune, cmd_help;
 
 /* Ends with NULL; in the order in which a newcomer needs them. */
 extern const struct command *const commands[];

@@ -5,5 +5,5 @@
 #include "cli/command.h"
 
 const struct command *const commands[] = {
-    &cmd_init, &cmd_machines, &cmd_backup, &cmd_list,
-    &cmd_show, &cmd_restore,  &cmd_help,   NULL};
+    &cmd_init,    &cmd_machines, &cmd_backup, &cmd_list, &cmd_show,
+    &cmd_restore, &cmd_forget,   &cmd_prune,  &cmd_help, NULL};
