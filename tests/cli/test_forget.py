@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """forget, prune, and what list shows of it."""
 import os
+import shutil
 import subprocess
+import tempfile
 
 from harness import PASSWORD, main
 
 WRITE_REPO = os.environ['WRITE_REPO']
 
 
+ORIGINAL = tempfile.TemporaryDirectory(prefix='vmkeep-cli-')
+subprocess.run([WRITE_REPO, os.path.join(ORIGINAL.name, 'repo')], check=True,
+               stdout=subprocess.DEVNULL)
+
+
 def repository(box):
     """A repository with two backups; their ids, the older first."""
     repo = box.path('repo')
-    subprocess.run([WRITE_REPO, repo], check=True, stdout=subprocess.DEVNULL)
+    shutil.copytree(os.path.join(ORIGINAL.name, 'repo'), repo)  # with times
     box.env.update(VMKEEP_REPOSITORY=repo, VMKEEP_PASSWORD=PASSWORD)
     return [b['id'] for b in box.run('list', '--json').json()]
 
