@@ -88,8 +88,8 @@ can_go(const struct gc *g, uint32_t number)
         if (memcmp(at.pack, p->name, PACK_NAME_BYTES) != 0)
             continue;
         const uint32_t *keeper = gidmap_find(&g->live, gid);
-        if (keeper && *keeper == GC_NO_KEEPER &&
-            (RULE(second_copy) || !any_copy(g, gid, number)))
+        if (keeper && (RULE(second_copy) ? *keeper == GC_NO_KEEPER
+                                         : !any_copy(g, gid, number)))
             return false;
     }
     return true;

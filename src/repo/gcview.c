@@ -554,7 +554,7 @@ choose_keeper(struct gc *g, uint32_t *keeper, uint32_t number,
     const struct gc_pack *p = &g->packs[number], *best = &g->packs[*keeper];
 
     (void)at;
-    if (p->condemned) /* it is no copy to count on */
+    if (p->condemned && RULE(second_copy)) /* it is no copy to count on */
         return;
     if (*keeper == GC_NO_KEEPER || p->live > best->live ||
         (p->live == best->live &&
