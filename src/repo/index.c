@@ -236,6 +236,24 @@ index_publish(struct index *x, struct segment_builder *b, int64_t now_ns,
     return rc;
 }
 
+/* Of the `more` places behind the first n, keep those in other packs: segments
+ * that were merged say the same as the new one, and what is gone must not hide
+ * what is there. */
+static size_t
+add_new_places(struct location *out, size_t n, size_t more)
+{
+    size_t end = n;
+
+    for (size_t i = n; i < n + more; i++) {
+        bool is_new = true;
+        for (size_t k = 0; k < end && is_new; k++)
+            is_new = memcmp(out[k].pack, out[i].pack, PACK_NAME_BYTES) != 0;
+        if (is_new)
+            out[end++] = out[i];
+    }
+    return end;
+}
+
 size_t
 index_find(struct index *x, const uint8_t gid[GID_BYTES],
            struct location out[INDEX_MAX_LOCATIONS])
@@ -246,8 +264,9 @@ index_find(struct index *x, const uint8_t gid[GID_BYTES],
     for (size_t i = x->n; i > 0 && n < INDEX_MAX_LOCATIONS; i--) {
         const struct loaded *l = x->loaded[i - 1];
         if (!l->damaged && segment_maybe(&l->segment, gid))
-            n += segment_find(&l->segment, gid, out + n,
-                              INDEX_MAX_LOCATIONS - n);
+            n = add_new_places(out, n,
+                               segment_find(&l->segment, gid, out + n,
+                                            INDEX_MAX_LOCATIONS - n));
     }
     (void)pthread_rwlock_unlock(&x->lock);
     return n;

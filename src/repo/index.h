@@ -22,7 +22,7 @@ struct index;
 struct keyring;
 struct store;
 
-enum { INDEX_MAX_LOCATIONS = 4 };
+enum { INDEX_MAX_LOCATIONS = 8 };
 
 /* Empty; borrows both. */
 struct index *index_new(struct store *st, const struct keyring *k);
@@ -35,7 +35,7 @@ int index_refresh(struct index *x, struct err *e);
 int index_publish(struct index *x, struct segment_builder *b, int64_t now_ns,
                   uint64_t *out_bytes, struct err *e);
 
-/* The places of an object, newest segment first, at most
+/* The places of an object, each once, newest segment first, at most
  * INDEX_MAX_LOCATIONS; 0 if it is in no segment. */
 size_t index_find(struct index *x, const uint8_t gid[GID_BYTES],
                   struct location out[INDEX_MAX_LOCATIONS]);

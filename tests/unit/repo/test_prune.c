@@ -433,6 +433,7 @@ only_maintenance_may(void **state)
     assert_fails(forget_carry_out(w->f.r, &plan, w->f.cancel, &n, e), ERR_KEY,
                  "maintenance");
     assert_int_equal(usage_of(w->f.st, "retired/").objects, 0);
+    forget_plan_done(&plan);
     assert_fails(forget_by_policy(w->f.r, &none, NULL, 0, &plan, e), ERR_USAGE,
                  "no backup at all");
 }
