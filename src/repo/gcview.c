@@ -15,6 +15,7 @@
 #include "repo/ref.h"
 #include "repo/repo_internal.h"
 #include "repo/rules.h"
+#include "repo/sync.h"
 #include "repo/walk.h"
 #include "store/store.h"
 #include "work/cancel.h"
@@ -466,7 +467,8 @@ locate(void *cookie, const uint8_t gid[GID_BYTES],
 }
 
 static int
-add_roots(struct gc *g, struct walk *w, const struct gc_ref *ref, struct err *e)
+add_roots(struct gc *g, struct walk *w, const struct gc_ref *ref, bool late,
+          struct err *e)
 {
     CLEANUP(buf_done) struct buf bytes = buf_of(REF_MAX_BYTES);
     const struct repo *r = g->repo;
@@ -484,9 +486,52 @@ add_roots(struct gc *g, struct walk *w, const struct gc_ref *ref, struct err *e)
             -1 ||
         ref_open_roots(bytes.p, bytes.len, &r->keys, &roots, &n, e) == -1)
         return -1;
+    if (sync_is_late(&r->config, head.sync_ns, ref->stored_ns) != late)
+        return 0;
     for (size_t i = 0; i < n; i++)
         if (walk_add_root(w, roots[i].level, roots[i].gid, e) == -1)
             return -1;
+    return 0;
+}
+
+static bool
+is_root(const struct gc *g, const struct gc_ref *ref)
+{
+    return !ref->retired_ns || g->t0_ns - ref->retired_ns < gc_root_ns(g);
+}
+
+/*
+ * A ref that was published too late promises nothing, and may have lost
+ * something: then it keeps nothing alive.  If it is whole, it stays so: in a
+ * store that was copied without its times, all are late.
+ */
+static int
+mark_late(struct gc *g, const struct gc_ref *ref, struct err *e)
+{
+    CLEANUP(walk_freep)
+    struct walk *w =
+        walk_new(g->repo->store, &g->repo->keys, locate, g, g->cancel);
+    struct location at[INDEX_MAX_LOCATIONS];
+
+    if (add_roots(g, w, ref, true, e) == -1)
+        return -1;
+    const struct gidmap *found = walk_found(w);
+    if (found->n == 0)
+        return 0;
+    if (walk_run(w, e) == -1) {
+        if (e->code != ERR_CORRUPT && e->code != ERR_NOENT)
+            return -1;
+        err_clear(e);
+        return 0;
+    }
+    for (size_t i = 0; i < found->room; i++)
+        if (!bytes_are_zero(found->slots[i], GID_BYTES) &&
+            !gidmap_find(&g->live, found->slots[i]) &&
+            find_places(g, found->slots[i], at) == 0)
+            return 0;
+    for (size_t i = 0; i < found->room; i++)
+        if (!bytes_are_zero(found->slots[i], GID_BYTES))
+            (void)gidmap_add(&g->live, found->slots[i], GC_NO_KEEPER);
     return 0;
 }
 
@@ -497,20 +542,20 @@ mark_live(struct gc *g, struct err *e)
     struct walk *w =
         walk_new(g->repo->store, &g->repo->keys, locate, g, g->cancel);
 
-    for (size_t i = 0; i < g->n_refs; i++) {
-        const struct gc_ref *ref = &g->refs[i];
-        if (ref->retired_ns && g->t0_ns - ref->retired_ns >= gc_root_ns(g))
-            continue;
+    for (size_t i = 0; i < g->n_refs; i++)
         if (cancel_check(g->cancel, e) == -1)
             return -1;
-        if (add_roots(g, w, ref, e) == -1)
-            return err_wrap(e, "%s", ref->name);
-    }
+        else if (is_root(g, &g->refs[i]) &&
+                 add_roots(g, w, &g->refs[i], false, e) == -1)
+            return err_wrap(e, "%s", g->refs[i].name);
     if (walk_run(w, e) == -1)
         return -1;
     struct gidmap *found = walk_found(w);
     g->live = *found;
     *found = (struct gidmap){0};
+    for (size_t i = 0; i < g->n_refs; i++)
+        if (is_root(g, &g->refs[i]) && mark_late(g, &g->refs[i], e) == -1)
+            return err_wrap(e, "%s", g->refs[i].name);
     return 0;
 }
 
