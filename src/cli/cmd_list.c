@@ -24,10 +24,13 @@ static const struct column columns[] = {{.title = "ID"},
                                         {.title = "METHOD"},
                                         {.title = "SIZE", .right = true},
                                         {.title = "NEW", .right = true},
-                                        {.title = "STORED", .right = true}};
+                                        {.title = "STORED", .right = true},
+                                        {.title = "STATE"}};
 
 struct listing {
-    const char *machine; /* only this one; NULL: all */
+    const char *machine;  /* only this one; NULL: all */
+    bool all;             /* also those that are retired or late */
+    size_t retired, late; /* that were passed over */
     struct table *table;
     json_t *json;
     const struct repo *repo;
@@ -47,15 +50,17 @@ size_of(const struct manifest *m)
 
 /* A backup that our key does not open. */
 static json_t *
-sealed_to_json(const struct listing *l, const struct manifest *m)
+sealed_to_json(const struct listing *l, const struct manifest *m,
+               const char *state)
 {
     char time[CLOCK_TEXT_LEN], tag[2 * sizeof(m->machine_tag) + 1];
 
     clock_format_utc(m->time_ns, time);
     hex_encode(m->machine_tag, sizeof(m->machine_tag), tag);
-    return json_pack("{s:s, s:s, s:b, s:s*, s:s}", "id", m->id, "time", time,
-                     "sealed", 1, "namespace", repo_namespace(l->repo, m->ns),
-                     "machine_tag", tag);
+    return json_pack("{s:s, s:s, s:b, s:s*, s:s, s:s}", "id", m->id, "time",
+                     time, "sealed", 1, "namespace",
+                     repo_namespace(l->repo, m->ns), "machine_tag", tag,
+                     "state", state);
 }
 
 static void
@@ -71,20 +76,20 @@ add_sealed(struct listing *l, const struct manifest *m)
 }
 
 static json_t *
-to_json(const struct listing *l, const struct manifest *m)
+to_json(const struct listing *l, const struct manifest *m, const char *state)
 {
     char time[CLOCK_TEXT_LEN];
 
     if (m->sealed)
-        return sealed_to_json(l, m);
+        return sealed_to_json(l, m, state);
     clock_format_utc(m->time_ns, time);
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:s, s:I, s:I, s:I, s:I}", "id",
-                     m->id, "time", time, "machine", print_json(m->machine),
-                     "uuid", print_json(m->uuid), "host", print_json(m->host),
-                     "method", m->method, "size_bytes", (json_int_t)size_of(m),
-                     "read_bytes", (json_int_t)m->read_bytes, "new_bytes",
-                     (json_int_t)m->new_bytes, "stored_bytes",
-                     (json_int_t)m->stored_bytes);
+    return json_pack(
+        "{s:s, s:s, s:o, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:s}", "id", m->id,
+        "time", time, "machine", print_json(m->machine), "uuid",
+        print_json(m->uuid), "host", print_json(m->host), "method", m->method,
+        "size_bytes", (json_int_t)size_of(m), "read_bytes",
+        (json_int_t)m->read_bytes, "new_bytes", (json_int_t)m->new_bytes,
+        "stored_bytes", (json_int_t)m->stored_bytes, "state", state);
 }
 
 static void
@@ -98,9 +103,11 @@ pass_over(struct listing *l, const struct manifest *m)
 }
 
 static int
-add(void *cookie, const struct manifest *m, struct err *e)
+add(void *cookie, const struct manifest *m, const struct backup_state *s,
+    struct err *e)
 {
     struct listing *l = cookie;
+    const char *state = s->retired_ns ? "forgotten" : s->late ? "late" : "good";
     char id[SHORT_ID + 1] = {0};
 
     (void)e;
@@ -110,7 +117,12 @@ add(void *cookie, const struct manifest *m, struct err *e)
             pass_over(l, m);
         return 0;
     }
-    (void)json_array_append_new(l->json, to_json(l, m));
+    if (!l->all && (s->retired_ns || s->late)) {
+        l->retired += s->retired_ns != 0;
+        l->late += s->retired_ns == 0;
+        return 0;
+    }
+    (void)json_array_append_new(l->json, to_json(l, m, state));
     memcpy(id, m->id, SHORT_ID);
     table_cell(l->table, id);
     table_cell_time(l->table, m->time_ns);
@@ -123,6 +135,8 @@ add(void *cookie, const struct manifest *m, struct err *e)
     table_cell_size(l->table, size_of(m));
     table_cell_size(l->table, m->new_bytes);
     table_cell_size(l->table, m->stored_bytes);
+    if (l->all)
+        table_cell(l->table, state);
     return 0;
 }
 
@@ -140,10 +154,13 @@ static int
 run_list(struct cli *c, struct err *e)
 {
     CLEANUP(session_done) struct session s = {0};
+    bool all = args_has(&c->args, "all");
     CLEANUP(table_freep)
-    struct table *table = table_new(columns, ARRAY_LEN(columns));
+    struct table *table =
+        table_new(columns, ARRAY_LEN(columns) - (all ? 0 : 1));
     CLEANUP(json_decrefp) json_t *json = json_array();
     struct listing l = {.machine = cli_operand(c, 0),
+                        .all = all,
                         .table = table,
                         .json = json,
                         .others = buf_of(MACHINES_MAX_BYTES)};
@@ -151,8 +168,9 @@ run_list(struct cli *c, struct err *e)
     int r = session_open(c, &s, e);
     l.repo = s.repo;
     if (r == 0)
-        r = backup_list(s.repo, add, &l, e);
-    if (r == 0 && l.machine && table_rows(table) == 0)
+        r = backup_survey(s.repo, add, &l, e);
+    if (r == 0 && l.machine && table_rows(table) == 0 && l.retired == 0 &&
+        l.late == 0)
         r = none_of(&l, e);
     buf_done(&l.others);
     if (r == -1)
@@ -161,10 +179,23 @@ run_list(struct cli *c, struct err *e)
         out_document(&c->out, STEAL(json));
     else if (table_rows(table) > 0)
         out_table(&c->out, table);
-    else
+    else if (l.retired == 0 && l.late == 0)
         out_note(&c->out, "no backups yet; `vmkeep backup MACHINE` makes one");
+    if (l.retired > 0)
+        out_note(&c->out, "%zu more are forgotten; --all shows them",
+                 l.retired);
+    if (l.late > 0)
+        out_warning(&c->out,
+                    "%zu were published too late to be relied on; --all shows "
+                    "them",
+                    l.late);
     return OUTCOME_DONE;
 }
+
+static const struct option_spec options[] = {
+    {"all", 'a', NULL,
+     "also those that were forgotten, or published too late to be relied on"},
+    {NULL, 0, NULL, NULL}};
 
 static const struct example examples[] = {
     {"vmkeep list", "all backups, the oldest first"},
@@ -175,6 +206,7 @@ static const struct example examples[] = {
 const struct command cmd_list = {
     .name = "list",
     .operands = "[MACHINE]",
+    .options = options,
     .summary = "list the backups in the repository",
     .text = "One line a backup, the oldest first: its id, the instant that it "
             "shows (local time), the machine, the method, the size of its "

@@ -48,6 +48,8 @@ extern const struct command cmd_list;
 extern const struct command cmd_show;
 extern const struct command cmd_restore;
 extern const struct command cmd_extract;
+extern const struct command cmd_forget;
+extern const struct command cmd_prune;
 extern const struct command cmd_check;
 extern const struct command cmd_repair;
 extern const struct command cmd_stats;

@@ -15,6 +15,8 @@ const struct command *const commands[] = {
     &cmd_show,
     &cmd_restore,
     &cmd_extract,
+    &cmd_forget,
+    &cmd_prune,
     &cmd_check,
     &cmd_repair,
     &cmd_stats,

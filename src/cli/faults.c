@@ -37,7 +37,7 @@ print_as_json(struct out *o, const struct check_fault *f)
                                   json_integer((json_int_t)f->len));
     }
     add(j, "message", f->why);
-    out_line(o, "fault", j);
+    out_line(o, f->is_note ? "note" : "fault", j);
 }
 
 static void
@@ -73,7 +73,8 @@ faults_print(struct out *o, const struct check_fault *f)
     if (*f->object && f->what != CHECK_EXTENT)
         buf_printf(&b, ", object %s", f->object);
     CLEANUP(freep) char *why = print_fit(f->why);
-    out_text(o, "%s: %s: %s\n", check_what_name(f->what), buf_text(&b), why);
+    out_text(o, "%s%s: %s: %s\n", f->is_note ? "note: " : "",
+             check_what_name(f->what), buf_text(&b), why);
 }
 
 json_t *
@@ -84,6 +85,7 @@ faults_result(const struct check_result *r)
         uint64_t value;
     } rows[] = {
         {"faults", r->faults},
+        {"notes", r->notes},
         {"backups", r->backups},
         {"damaged_backups", r->backups_damaged},
         {"closed_backups", r->backups_closed},

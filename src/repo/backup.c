@@ -10,19 +10,32 @@
 
 #include "base/buf.h"
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/err.h"
+#include "base/hex.h"
 #include "base/mem.h"
+#include "base/rand.h"
 #include "repo/chunker.h"
+#include "repo/gidset.h"
 #include "repo/index.h"
 #include "repo/manifest.h"
 #include "repo/packer.h"
 #include "repo/relied.h"
 #include "repo/repo_internal.h"
+#include "repo/rules.h"
+#include "repo/sync.h"
 #include "repo/waiting.h"
 #include "work/cancel.h"
 #include "work/pool.h"
 
-enum { MEMORY_DEFAULT_BYTES = 128 << 20, SLOTS_MIN = 2 };
+enum {
+    MEMORY_DEFAULT_BYTES = 128 << 20,
+    SLOTS_MIN = 2,
+    SYNC_SECONDS = 3600,
+    COMMIT_TRIES = 5
+};
+
+#define NS_PER_S UINT64_C(1000000000)
 
 /* A slot and its memory, between uses. */
 struct idle_slot {
@@ -43,6 +56,8 @@ struct backup_writer {
     struct group *group;
     struct packer *packer;
     struct relied *relied;
+    struct sync *sync;
+    bool walked; /* what was taken over is in `relied`, object by object */
 
     pthread_mutex_t lock;   /* guards all below; no other lock is taken in it */
     pthread_cond_t changed; /* a slot came back, or the backup failed */
@@ -50,6 +65,8 @@ struct backup_writer {
     size_t n_slots;
     struct seat *seats; /* idle ones */
     size_t open_volumes;
+    struct gidset roots;   /* of the volumes that were written */
+    uint64_t next_sync_ns; /* by the monotonic clock; UINT64_MAX: under way */
     struct backup_stats stats;
     struct err err; /* the first */
 };
@@ -84,6 +101,19 @@ check_writable(const struct repo *r, struct err *e)
     return 0;
 }
 
+static void
+sync_freep(struct sync **s)
+{
+    sync_free(*s);
+}
+
+/* Often enough that a few failures in a row leave the backup valid. */
+static uint64_t
+sync_interval_ns(const struct config *c)
+{
+    return u64_min(SYNC_SECONDS, c->lease_s / 4) * NS_PER_S;
+}
+
 int
 backup_begin(struct repo *r, const struct backup_options *o,
              struct cancel *cancel, struct backup_writer **out, struct err *e)
@@ -100,7 +130,9 @@ backup_begin(struct repo *r, const struct backup_options *o,
         return -1;
     if (!chunker_is_known(chunker))
         return err_set(e, ERR_USAGE, "there is no chunker %u", chunker);
-    if (index_refresh(r->index, e) == -1)
+    CLEANUP(sync_freep) struct sync *sync = sync_new(r);
+    if ((o && o->base && sync_set_base(sync, o->base, e) == -1) ||
+        sync_now(sync, e) == -1)
         return -1;
 
     struct backup_writer *b = xcalloc(1, sizeof(*b));
@@ -116,6 +148,9 @@ backup_begin(struct repo *r, const struct backup_options *o,
     b->group = group_new(b->pool, b->max_slots);
     b->relied = relied_new();
     b->packer = packer_new(r->store, &r->keys, r->index, cancel);
+    packer_rely(b->packer, b->relied);
+    b->sync = STEAL(sync);
+    b->next_sync_ns = clock_mono_ns() + sync_interval_ns(&r->config);
     *out = b;
     return 0;
 }
@@ -142,6 +177,8 @@ backup_free(struct backup_writer *b)
         free(s);
     }
     relied_free(b->relied);
+    sync_free(b->sync);
+    gidset_done(&b->roots);
     (void)pthread_cond_destroy(&b->changed);
     (void)pthread_mutex_destroy(&b->lock);
     free(b);
@@ -236,6 +273,41 @@ backup_check(struct backup_writer *b, struct err *e)
     return rc;
 }
 
+void
+backup_note_root(struct backup_writer *b, const uint8_t h[CAPABILITY_BYTES])
+{
+    struct object_name name;
+
+    if (bytes_are_zero(h, CAPABILITY_BYTES))
+        return;
+    object_name_of(h, &name);
+    lock(b);
+    (void)gidset_add(&b->roots, name.id);
+    unlock(b);
+}
+
+/* A backup may take days: what it builds upon is looked at again meanwhile. */
+static int
+sync_if_due(struct backup_writer *b, struct err *e)
+{
+    lock(b);
+    bool due = clock_mono_ns() >= b->next_sync_ns;
+    if (due)
+        b->next_sync_ns = UINT64_MAX;
+    unlock(b);
+    if (!due)
+        return 0;
+    int rc = sync_now(b->sync, e);
+    if (rc == 0)
+        rc = rescue_condemned(b->repo, b->relied, b->sync, b->cancel, e);
+    if (rc == -1)
+        backup_fail(b, e);
+    lock(b);
+    b->next_sync_ns = clock_mono_ns() + sync_interval_ns(&b->repo->config);
+    unlock(b);
+    return rc == -1 ? -1 : 0;
+}
+
 struct seat *
 backup_take_seat(struct backup_writer *b)
 {
@@ -266,6 +338,8 @@ backup_take_slot(struct backup_writer *b, struct slot **out, struct err *e)
     struct idle_slot *s = NULL;
     bool may_make = false;
 
+    if (sync_if_due(b, e) == -1)
+        return -1;
     lock(b);
     int rc = check_locked(b, e);
     while (rc == 0 && !b->idle && b->n_slots == b->max_slots) {
@@ -336,8 +410,8 @@ is_ours_to_store(struct backup_writer *b, const uint8_t gid[GID_BYTES],
         return false;
     size_t n = index_find(b->repo->index, gid, at);
     for (size_t i = 0; i < n; i++)
-        if (at[i].type == type) {
-            relied_add(b->relied, &at[i]);
+        if (at[i].type == type && !sync_condemned(b->sync, at[i].pack)) {
+            relied_add(b->relied, &at[i], gid);
             return false;
         }
     return packer_claim(b->packer, gid);
@@ -394,6 +468,53 @@ backup_store_node(struct backup_writer *b, struct sealer *s, struct node *n,
 
 /* ---- commit ---------------------------------------------------------- */
 
+/* Are there volumes in it that nothing vouches for? */
+static bool
+must_walk(struct backup_writer *b, const struct manifest *m)
+{
+    struct object_name name;
+
+    if (b->walked)
+        return false;
+    if (sync_base_lost(b->sync))
+        return true;
+    if (sync_base(b->sync))
+        return false;
+    for (size_t i = 0; i < m->n_volumes; i++) {
+        const struct volume_root *root = &m->volumes[i].root;
+        object_name_of(root->h, &name);
+        if (!bytes_are_zero(root->h, sizeof(root->h)) &&
+            !gidset_has(&b->roots, name.id))
+            return true;
+    }
+    return false;
+}
+
+/* One attempt: 1 if the backup is published, 0 if all has to be looked at
+ * again. */
+static int
+try_commit(struct backup_writer *b, struct manifest *m, struct err *e)
+{
+    uint8_t id[NAME_ID_BYTES];
+
+    if (must_walk(b, m)) {
+        if (rescue_rely_on_all(b->repo, m, b->relied, b->sync, b->cancel, e) ==
+            -1)
+            return -1;
+        sync_drop_base(b->sync);
+        b->walked = true;
+    }
+    int rescued = rescue_condemned(b->repo, b->relied, b->sync, b->cancel, e);
+    if (rescued != 0)
+        return rescued == 1 ? 0 : -1;
+    int rc = publish_backup(b->repo, m, b->relied, b->sync, b->cancel, e);
+    if (rc == 0) { /* what is there under the old id can't be relied on */
+        rand_bytes(id, sizeof(id));
+        hex_encode(id, sizeof(id), m->id);
+    }
+    return rc;
+}
+
 static int
 commit(struct backup_writer *b, struct manifest *m, struct err *e)
 {
@@ -405,7 +526,18 @@ commit(struct backup_writer *b, struct manifest *m, struct err *e)
     m->read_bytes = stats.read_bytes;
     m->new_bytes = stats.new_bytes;
     m->stored_bytes = stats.stored_bytes;
-    return publish_backup(b->repo, m, b->relied, b->cancel, e);
+    for (int i = 0; i < COMMIT_TRIES; i++) {
+        if ((RULE(recheck) || i > 0) && sync_now(b->sync, e) == -1)
+            return -1;
+        int rc = try_commit(b, m, e);
+        if (rc != 0)
+            return rc == 1 ? 0 : -1;
+    }
+    (void)err_set(e, ERR_STORE,
+                  "maintenance condemned what it builds upon, or this host "
+                  "was suspended, in each of %d attempts",
+                  COMMIT_TRIES);
+    return err_hint(e, "run the backup again");
 }
 
 int

@@ -11,8 +11,10 @@
 #include "repo/lost.h"
 #include "repo/manifest.h"
 #include "repo/manifest_format.h"
+#include "repo/notice.h"
 #include "repo/ref.h"
 #include "repo/repo_internal.h"
+#include "repo/sync.h"
 #include "store/store.h"
 
 /* The refs there are, by time. */
@@ -21,6 +23,7 @@ struct refs {
     struct ref_entry {
         struct ref_name parsed;
         char name[NAME_MAX_LEN];
+        struct backup_state state;
     } * entries;
     size_t n, room;
 };
@@ -38,7 +41,6 @@ note_ref(void *cookie, const char *name, const struct store_stat *stat,
     struct refs *r = cookie;
     struct ref_name parsed;
 
-    (void)stat;
     (void)e;
     if (!name_parse_ref(name, &parsed) ||
         lost_has(r->lost, LOST_REF, parsed.id))
@@ -48,6 +50,8 @@ note_ref(void *cookie, const char *name, const struct store_stat *stat,
         r->entries = xrealloc(r->entries, r->room * sizeof(r->entries[0]));
     }
     r->entries[r->n].parsed = parsed;
+    r->entries[r->n].state =
+        (struct backup_state){.ref = parsed, .stored_ns = stat->mtime_ns};
     memcpy(r->entries[r->n++].name, name, strlen(name) + 1);
     return 0;
 }
@@ -62,9 +66,44 @@ by_time(const void *a, const void *b)
     return memcmp(x->parsed.id, y->parsed.id, NAME_ID_BYTES);
 }
 
+struct marks {
+    struct repo *repo;
+    struct refs *refs;
+};
+
+/* Retired is what maintenance has signed to be.  A mark that is damaged
+ * hides no backup. */
+static int
+note_retired(void *cookie, const char *name, const struct store_stat *stat,
+             struct err *e)
+{
+    CLEANUP(buf_done) struct buf bytes = buf_of(RETIRED_MAX_BYTES);
+    struct marks *m = cookie;
+    struct ref_entry key = {0};
+    struct err why = {0};
+
+    if (!name_parse_retired(name, &key.parsed) || m->refs->n == 0)
+        return 0;
+    struct ref_entry *found =
+        bsearch(&key, m->refs->entries, m->refs->n, sizeof(key), by_time);
+    if (!found)
+        return 0;
+    if (store_get_all(m->repo->store, name, &bytes, &why) == -1 &&
+        why.code != ERR_NOENT && why.code != ERR_LIMIT) {
+        *e = why;
+        return -1;
+    }
+    if (retired_unpack(bytes.p, bytes.len, name, &m->repo->config, &key.parsed,
+                       &why) == 0)
+        found->state.retired_ns = stat->mtime_ns;
+    return 0;
+}
+
 static int
 list_refs(struct repo *r, struct refs *out, struct err *e)
 {
+    struct marks marks = {r, out};
+
     out->lost = r->lost;
     if (lost_refresh(r->lost, e) == -1)
         return -1;
@@ -72,12 +111,16 @@ list_refs(struct repo *r, struct refs *out, struct err *e)
         return err_wrap(e, "cannot list the backups");
     if (out->n > 0)
         qsort(out->entries, out->n, sizeof(out->entries[0]), by_time);
+    if (store_list(r->store, "retired/", note_retired, &marks, e) == -1)
+        return err_wrap(e, "cannot list which backups are retired");
     return 0;
 }
 
 static int
-open_ref(struct repo *r, const char *name, struct manifest **out, struct err *e)
+open_ref(struct repo *r, struct ref_entry *entry, struct manifest **out,
+         struct err *e)
 {
+    const char *name = entry->name;
     CLEANUP(buf_done) struct buf bytes = buf_of(REF_MAX_BYTES);
     CLEANUP(buf_done) struct buf body = buf_of(REF_BODY_MAX_BYTES);
     CLEANUP(manifest_freep) struct manifest *m = NULL;
@@ -96,16 +139,18 @@ open_ref(struct repo *r, const char *name, struct manifest **out, struct err *e)
         return err_set(e, ERR_CORRUPT, "its manifest is of another backup");
     m->ns = head.name.ns;
     memcpy(m->machine_tag, head.name.machine, sizeof(m->machine_tag));
+    entry->state.late =
+        sync_is_late(&r->config, head.sync_ns, entry->state.stored_ns);
     *out = STEAL(m);
     return 0;
 }
 
 /* 1 and *out, 0 if it was removed since it was listed, -1. */
 static int
-read_ref(struct repo *r, const struct ref_entry *entry, struct manifest **out,
+read_ref(struct repo *r, struct ref_entry *entry, struct manifest **out,
          struct err *e)
 {
-    if (open_ref(r, entry->name, out, e) == 0)
+    if (open_ref(r, entry, out, e) == 0)
         return 1;
     if (e->code != ERR_NOENT)
         return err_wrap(e, "%s", entry->name);
@@ -128,7 +173,7 @@ sealed_manifest(const struct ref_name *name)
 }
 
 int
-backup_list(struct repo *r, backup_list_fn *fn, void *cookie, struct err *e)
+backup_survey(struct repo *r, backup_survey_fn *fn, void *cookie, struct err *e)
 {
     CLEANUP(refs_done) struct refs refs = {0};
     struct err damage = {0};
@@ -144,7 +189,7 @@ backup_list(struct repo *r, backup_list_fn *fn, void *cookie, struct err *e)
             m = sealed_manifest(&refs.entries[i].parsed);
             rc = 1;
         }
-        if (rc == 1 && fn(cookie, m, e) == -1)
+        if (rc == 1 && fn(cookie, m, &refs.entries[i].state, e) == -1)
             return -1;
         if (rc == -1 && why.code != ERR_CORRUPT) {
             *e = why;
@@ -159,6 +204,28 @@ backup_list(struct repo *r, backup_list_fn *fn, void *cookie, struct err *e)
     return err_wrap(e, "%zu of %zu backups can't be listed", damaged, refs.n);
 }
 
+struct plain_list {
+    backup_list_fn *fn;
+    void *cookie;
+};
+
+static int
+list_good(void *cookie, const struct manifest *m, const struct backup_state *s,
+          struct err *e)
+{
+    struct plain_list *l = cookie;
+
+    return s->retired_ns || s->late ? 0 : l->fn(l->cookie, m, e);
+}
+
+int
+backup_list(struct repo *r, backup_list_fn *fn, void *cookie, struct err *e)
+{
+    struct plain_list l = {fn, cookie};
+
+    return backup_survey(r, list_good, &l, e);
+}
+
 /* ---- find ------------------------------------------------------------ */
 
 static int
@@ -169,10 +236,10 @@ no_such(const char *name, struct err *e)
 }
 
 static int
-find_id(struct repo *r, const struct refs *refs, const char *name,
+find_id(struct repo *r, struct refs *refs, const char *name,
         struct manifest **out, struct err *e)
 {
-    const struct ref_entry *found = NULL;
+    struct ref_entry *found = NULL;
 
     if (strlen(name) > BACKUP_ID_LEN || !hex_is(name))
         return no_such(name, e);
@@ -197,7 +264,7 @@ find_id(struct repo *r, const struct refs *refs, const char *name,
  * that can't be read could be the one: then we can't tell.
  */
 static int
-find_newest(struct repo *r, const struct refs *refs, const char *machine,
+find_newest(struct repo *r, struct refs *refs, const char *machine,
             int64_t until_ns, const char *name, struct manifest **out,
             struct err *e)
 {
@@ -205,9 +272,10 @@ find_newest(struct repo *r, const struct refs *refs, const char *machine,
 
     for (size_t i = refs->n; i > 0; i--) {
         CLEANUP(manifest_freep) struct manifest *m = NULL;
-        if (refs->entries[i - 1].parsed.time_ns > until_ns)
+        struct ref_entry *entry = &refs->entries[i - 1];
+        if (entry->parsed.time_ns > until_ns || entry->state.retired_ns)
             continue;
-        int rc = read_ref(r, &refs->entries[i - 1], &m, e);
+        int rc = read_ref(r, entry, &m, e);
         if (rc == -1 && e->code == ERR_KEY) {
             if (sealed.code == ERR_OK)
                 sealed = *e;
@@ -218,8 +286,9 @@ find_newest(struct repo *r, const struct refs *refs, const char *machine,
             (void)err_hint(e, "name the backup by its id");
             return -1;
         }
-        if (m && (!machine || strcmp(m->machine, machine) == 0 ||
-                  strcmp(m->uuid, machine) == 0)) {
+        if (m && !entry->state.late &&
+            (!machine || strcmp(m->machine, machine) == 0 ||
+             strcmp(m->uuid, machine) == 0)) {
             *out = STEAL(m);
             return 0;
         }

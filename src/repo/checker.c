@@ -140,7 +140,10 @@ scan_fault(struct scan *s, const struct check_fault *f)
     (void)pthread_mutex_lock(&s->lock);
     *s->last_fault = kept;
     s->last_fault = &kept->next;
-    s->result->faults++;
+    if (f->is_note)
+        s->result->notes++;
+    else
+        s->result->faults++;
     (void)pthread_mutex_unlock(&s->lock);
 }
 
@@ -270,6 +273,8 @@ scan_done(struct scan *s)
     gidset_done(&s->clean);
     gidset_done(&s->bad);
     gidset_done(&s->unindexed);
+    gidset_done(&s->condemned);
+    free(s->marks);
     pool_free(s->pool);
     (void)pthread_mutex_destroy(&s->lock);
 }
@@ -278,7 +283,8 @@ int
 scan_run(struct scan *s, struct err *e)
 {
     if (index_refresh(s->repo->index, e) == -1 ||
-        inventory_make(s->repo->store, &s->inventory, e) == -1)
+        inventory_make(s->repo->store, &s->inventory, e) == -1 ||
+        scan_notices(s, e) == -1)
         return -1;
     choose(s);
     if (scan_keys(s, e) == -1 || scan_refs(s, e) == -1 ||

@@ -51,6 +51,7 @@ struct check_fault {
     const char *volume;
     uint64_t offset, len; /* in bytes of the volume, of CHECK_EXTENT */
     const char *why;
+    bool is_note; /* not damage: maintenance may have done it */
 };
 typedef void check_fault_fn(void *cookie, const struct check_fault *f);
 
@@ -81,6 +82,7 @@ struct check_options {
 
 struct check_result {
     uint64_t faults;
+    uint64_t notes; /* what may be damage, or maintenance's doing */
     uint64_t backups, backups_damaged;
     uint64_t backups_closed; /* this key opens no more of them than the ref */
     uint64_t segments, packs, pack_bytes;

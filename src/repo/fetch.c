@@ -147,18 +147,6 @@ locate(struct fetch *f, struct wanted *w, struct err *e)
     return 0;
 }
 
-/* Its packs are gone.  If maintenance has moved it, a newer segment knows
- * where to: 1 if there is another place now. */
-static int
-locate_again(struct fetch *f, struct wanted *w, struct err *e)
-{
-    struct wanted before = *w;
-
-    if (index_refresh(f->index, e) == -1 || locate(f, w, e) == -1)
-        return -1;
-    return memcmp(before.at[0].pack, w->at[0].pack, PACK_NAME_BYTES) != 0;
-}
-
 /* Open the sealed bytes and hand the content over. */
 static int
 open_object(struct sealer *s, struct wanted *w, const uint8_t *sealed,
@@ -222,20 +210,51 @@ fetch_any(struct fetch *f, struct sealer *s, struct wanted *w, struct err *e)
     return -1;
 }
 
+static bool
+was_tried(const struct wanted *w, const struct location *at)
+{
+    for (size_t i = 0; i < w->n_at; i++)
+        if (memcmp(w->at[i].pack, at->pack, PACK_NAME_BYTES) == 0)
+            return true;
+    return false;
+}
+
+/* From a place that was not tried: beyond the first, or one to which
+ * maintenance has moved it, which a newer segment knows.  0 if one has it. */
+static int
+fetch_elsewhere(struct fetch *f, struct sealer *s, const struct wanted *w,
+                bool is_gone)
+{
+    CLEANUP(freep) struct location *all = NULL;
+    struct err ignored = {0};
+
+    if (is_gone)
+        (void)index_refresh(f->index, &ignored); /* else what we know */
+    size_t n = index_find_all(f->index, w->name.id, &all);
+    for (size_t i = 0; i < n; i++) {
+        struct wanted one = *w;
+        struct err why = {0};
+        one.at[0] = all[i];
+        one.n_at = 1;
+        one.run_offset = all[i].offset;
+        one.run_len = all[i].len;
+        if (!was_tried(w, &all[i]) && fetch_from(f, s, &one, 0, &why) == 0)
+            return 0;
+    }
+    return -1;
+}
+
 static int
 fetch_one(struct fetch *f, struct sealer *s, struct wanted *w, struct err *e)
 {
-    struct err why = {0};
-
     if (fetch_any(f, s, w, e) == 0)
         return 0;
-    if (e->code != ERR_NOENT)
-        return -1;
-    if (locate_again(f, w, &why) == 1 && fetch_any(f, s, w, &why) == 0) {
+    if (fetch_elsewhere(f, s, w, e->code == ERR_NOENT) == 0) {
         err_clear(e);
         return 0;
     }
-    e->code = ERR_CORRUPT; /* to who reads a backup, a lost pack is damage */
+    if (e->code == ERR_NOENT) /* to who reads a backup, that is damage */
+        e->code = ERR_CORRUPT;
     return -1;
 }
 

@@ -14,6 +14,11 @@ const struct format FORMAT_INDEX = {"VMKINDEX", "index segment", 1, 0};
 const struct format FORMAT_SEGMENT = {"VMKSEGMT", "index segment", 1, 0};
 const struct format FORMAT_REF = {"VMKREF01", "backup ref", 1, 0};
 const struct format FORMAT_LOST = {"VMKLOST1", "record of what is lost", 1, 0};
+const struct format FORMAT_SESSION = {"VMKSESS1", "sync marker", 1, 0};
+const struct format FORMAT_CONDEMNED = {"VMKCOND1", "list of condemned objects",
+                                        1, 0};
+const struct format FORMAT_RETIRED = {"VMKRETD1", "retirement of a backup", 1,
+                                      0};
 
 void
 format_put_head(struct buf *b, const struct format *f, uint16_t domain)

@@ -35,6 +35,9 @@ extern const struct format FORMAT_INDEX;   /* a segment as stored, sealed */
 extern const struct format FORMAT_SEGMENT; /* a segment in the clear */
 extern const struct format FORMAT_REF;
 extern const struct format FORMAT_LOST;
+extern const struct format FORMAT_SESSION;
+extern const struct format FORMAT_CONDEMNED;
+extern const struct format FORMAT_RETIRED;
 
 void format_put_head(struct buf *b, const struct format *f, uint16_t domain);
 

@@ -334,17 +334,35 @@ is_lost(const struct index *x, const struct location *at)
     return x->lost && lost_has(x->lost, (enum lost_kind)at->kind, at->pack);
 }
 
-/* The places of an object in one segment that are (not) lost. */
+/* Segments that were merged say the same as the new one. */
+static bool
+is_new(const struct location *out, size_t n, const struct location *at)
+{
+    for (size_t i = 0; i < n; i++)
+        if (memcmp(out[i].pack, at->pack, PACK_NAME_BYTES) == 0)
+            return false;
+    return true;
+}
+
+/* Behind the first n, the places of an object in one segment that are (not)
+ * lost, each pack once.  How many there are then. */
 static size_t
 find_in(const struct index *x, const struct segment *s,
-        const uint8_t gid[GID_BYTES], bool lost, struct location *out,
+        const uint8_t gid[GID_BYTES], bool lost, struct location *out, size_t n,
         size_t max)
 {
-    struct location at[4 * INDEX_MAX_LOCATIONS];
-    size_t found = segment_find(s, gid, at, ARRAY_LEN(at)), n = 0;
+    struct location few[2 * INDEX_MAX_LOCATIONS], *at = few;
+    CLEANUP(freep) struct location *many = NULL;
+    size_t room = ARRAY_LEN(few), found = 0;
 
+    /* What is gone must not hide what is there. */
+    while ((found = segment_find(s, gid, at, room)) == room) {
+        room *= 4;
+        many = xrealloc(many, room * sizeof(*many));
+        at = many;
+    }
     for (size_t i = 0; i < found && n < max; i++)
-        if (is_lost(x, &at[i]) == lost)
+        if (is_lost(x, &at[i]) == lost && is_new(out, n, &at[i]))
             out[n++] = at[i];
     return n;
 }
@@ -363,7 +381,7 @@ find(struct index *x, const uint8_t gid[GID_BYTES], bool lost,
     for (size_t i = x->n; i > 0 && n < max; i--) {
         const struct loaded *l = x->loaded[i - 1];
         if (!l->damaged && segment_maybe(&l->segment, gid))
-            n += find_in(x, &l->segment, gid, lost, out + n, max - n);
+            n = find_in(x, &l->segment, gid, lost, out, n, max);
     }
     (void)pthread_rwlock_unlock(&x->lock);
     return n;
@@ -374,6 +392,22 @@ index_find(struct index *x, const uint8_t gid[GID_BYTES],
            struct location out[INDEX_MAX_LOCATIONS])
 {
     return find(x, gid, false, out, INDEX_MAX_LOCATIONS);
+}
+
+size_t
+index_find_all(struct index *x, const uint8_t gid[GID_BYTES],
+               struct location **out)
+{
+    struct location *all = NULL;
+    size_t room = 2 * INDEX_MAX_LOCATIONS, n = 0;
+
+    do {
+        room *= 4;
+        all = xrealloc(all, room * sizeof(*all));
+        n = find(x, gid, false, all, room);
+    } while (n == room);
+    *out = all;
+    return n;
 }
 
 int

@@ -24,7 +24,7 @@ struct keyring;
 struct lost;
 struct store;
 
-enum { INDEX_MAX_LOCATIONS = 4 };
+enum { INDEX_MAX_LOCATIONS = 8 };
 
 /* Empty; borrows both. */
 struct index *index_new(struct store *st, const struct keyring *k);
@@ -45,10 +45,15 @@ int index_refresh(struct index *x, struct err *e);
 int index_publish(struct index *x, struct segment_builder *b, int64_t now_ns,
                   uint64_t *out_bytes, struct err *e);
 
-/* The places of an object, newest segment first, at most
+/* The places of an object, each once, newest segment first, at most
  * INDEX_MAX_LOCATIONS; 0 if it is in no segment. */
 size_t index_find(struct index *x, const uint8_t gid[GID_BYTES],
                   struct location out[INDEX_MAX_LOCATIONS]);
+
+/* The same without a limit; *out is the caller's to free.  For who has tried
+ * those of index_find: many may be gone. */
+size_t index_find_all(struct index *x, const uint8_t gid[GID_BYTES],
+                      struct location **out);
 
 /* The lost pack that an object was in: 1 and *out, 0 if there is none. */
 int index_find_lost(struct index *x, const uint8_t gid[GID_BYTES],

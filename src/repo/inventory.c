@@ -10,13 +10,15 @@
 #include "store/store.h"
 
 static void
-add_object(struct inventory_list *l, const char *name, uint64_t bytes)
+add_object(struct inventory_list *l, const char *name,
+           const struct store_stat *stat)
 {
     if (l->n == l->room) {
         l->room = l->room ? 2 * l->room : 64;
         l->objects = xrealloc(l->objects, l->room * sizeof(l->objects[0]));
     }
-    l->objects[l->n].bytes = bytes;
+    l->objects[l->n].bytes = stat->size_bytes;
+    l->objects[l->n].stored_ns = stat->mtime_ns;
     memcpy(l->objects[l->n++].name, name, strlen(name) + 1);
 }
 
@@ -46,13 +48,13 @@ note(void *cookie, const char *name, const struct store_stat *stat,
     if (name_parse_pack(name, &pack.kind, pack.name))
         add_pack(v, &pack);
     else if (name_parse_index_delta(name, &time_ns, id))
-        add_object(&v->segments, name, stat->size_bytes);
+        add_object(&v->segments, name, stat);
     else if (name_parse_ref(name, &ref))
-        add_object(&v->refs, name, stat->size_bytes);
+        add_object(&v->refs, name, stat);
     else if (name_parse_lost(name, &time_ns, id))
-        add_object(&v->lost, name, stat->size_bytes);
+        add_object(&v->lost, name, stat);
     else if (name_parse_key(name, id))
-        add_object(&v->keys, name, stat->size_bytes);
+        add_object(&v->keys, name, stat);
     else if (strcmp(name, NAME_CONFIG) != 0 &&
              !name_parse_config(name, &generation))
         v->other_objects++;

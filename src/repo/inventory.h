@@ -45,6 +45,7 @@ struct inventory_pack {
 struct inventory_object {
     char name[NAME_MAX_LEN];
     uint64_t bytes;
+    int64_t stored_ns;
 };
 
 struct inventory_list {

@@ -179,8 +179,9 @@ name_parse_lost(const char *name, int64_t *out_time_ns,
            parse_tail(name + 5, out_time_ns, out_id);
 }
 
-void
-name_ref(const struct ref_name *n, char *out)
+/* "PREFIX/NS/MACHINE/TIME-ID" */
+static void
+format_backup(const char *prefix, const struct ref_name *n, char *out)
 {
     char tail[NAME_TIME_LEN + 2 * NAME_ID_BYTES + 2];
     char folder[40], machine[2 * NAME_TAG_BYTES + 1];
@@ -188,28 +189,102 @@ name_ref(const struct ref_name *n, char *out)
     hex_encode(n->machine, NAME_TAG_BYTES, machine);
     (void)snprintf(folder, sizeof(folder), "%08x/%s/", n->ns, machine);
     format_tail(n->time_ns, n->id, tail);
-    format_name(out, "refs/", folder, tail);
+    format_name(out, prefix, folder, tail);
+}
+
+/* Eight digits and a slash. */
+static bool
+parse_number(const char *s, uint32_t *out)
+{
+    uint8_t bytes[4];
+    char part[9];
+
+    if (strnlen(s, 9) < 9 || s[8] != '/')
+        return false;
+    memcpy(part, s, 8);
+    part[8] = '\0';
+    if (!hex_decode(part, bytes, sizeof(bytes)))
+        return false;
+    *out = get_be32(bytes);
+    return true;
+}
+
+static bool
+parse_backup(const char *prefix, const char *name, struct ref_name *out)
+{
+    enum { MACHINE = 9, TAIL = MACHINE + 2 * NAME_TAG_BYTES + 1 };
+    char part[2 * NAME_TAG_BYTES + 1];
+
+    if (!text_starts(name, prefix))
+        return false;
+    name += strlen(prefix);
+    if (!parse_number(name, &out->ns) || strlen(name) < TAIL ||
+        name[TAIL - 1] != '/')
+        return false;
+    memcpy(part, name + MACHINE, sizeof(part) - 1);
+    part[sizeof(part) - 1] = '\0';
+    return hex_decode(part, out->machine, NAME_TAG_BYTES) &&
+           parse_tail(name + TAIL, &out->time_ns, out->id);
+}
+
+void
+name_ref(const struct ref_name *n, char *out)
+{
+    format_backup("refs/", n, out);
 }
 
 bool
 name_parse_ref(const char *name, struct ref_name *out)
 {
-    enum { NS = 5, MACHINE = NS + 9, TAIL = MACHINE + 2 * NAME_TAG_BYTES + 1 };
-    uint8_t ns[4];
-    char part[2 * NAME_TAG_BYTES + 1];
+    return parse_backup("refs/", name, out);
+}
 
-    if (!text_starts(name, "refs/") || strlen(name) < TAIL ||
-        name[MACHINE - 1] != '/' || name[TAIL - 1] != '/')
-        return false;
-    memcpy(part, name + NS, 8);
-    part[8] = '\0';
-    if (!hex_decode(part, ns, sizeof(ns)))
-        return false;
-    memcpy(part, name + MACHINE, sizeof(part) - 1);
-    part[sizeof(part) - 1] = '\0';
-    out->ns = get_be32(ns);
-    return hex_decode(part, out->machine, NAME_TAG_BYTES) &&
-           parse_tail(name + TAIL, &out->time_ns, out->id);
+void
+name_retired(const struct ref_name *n, char *out)
+{
+    format_backup("retired/", n, out);
+}
+
+bool
+name_parse_retired(const char *name, struct ref_name *out)
+{
+    return parse_backup("retired/", name, out);
+}
+
+void
+name_session(uint32_t writer, int64_t time_ns, const uint8_t id[NAME_ID_BYTES],
+             char *out)
+{
+    char tail[NAME_TIME_LEN + 2 * NAME_ID_BYTES + 2], folder[16];
+
+    (void)snprintf(folder, sizeof(folder), "%08x/", writer);
+    format_tail(time_ns, id, tail);
+    format_name(out, "sess/", folder, tail);
+}
+
+bool
+name_parse_session(const char *name, uint32_t *out_writer, int64_t *out_time_ns,
+                   uint8_t out_id[NAME_ID_BYTES])
+{
+    return text_starts(name, "sess/") && parse_number(name + 5, out_writer) &&
+           parse_tail(name + 5 + 9, out_time_ns, out_id);
+}
+
+void
+name_condemned(int64_t time_ns, const uint8_t id[NAME_ID_BYTES], char *out)
+{
+    char tail[NAME_TIME_LEN + 2 * NAME_ID_BYTES + 2];
+
+    format_tail(time_ns, id, tail);
+    format_name(out, "cond/", tail, "");
+}
+
+bool
+name_parse_condemned(const char *name, int64_t *out_time_ns,
+                     uint8_t out_id[NAME_ID_BYTES])
+{
+    return text_starts(name, "cond/") &&
+           parse_tail(name + 5, out_time_ns, out_id);
 }
 
 bool

@@ -11,6 +11,9 @@
  *   index/d/TIME-ID                ID: random
  *   refs/NAMESPACE/MACHINE/TIME-ID ID: the backup's
  *   lost/TIME-ID                   ID: random
+ *   retired/NAMESPACE/MACHINE/TIME-ID  the same as that ref's
+ *   sess/WRITER/TIME-ID            ID: random
+ *   cond/TIME-ID                   ID: random
  *
  * TIME is "2026-11-22t10-00-00.123456789", UTC: names sort by it.
  */
@@ -50,6 +53,15 @@ struct ref_name {
 };
 void name_ref(const struct ref_name *n, char *out);
 
+/* The mark that the ref is retired. */
+void name_retired(const struct ref_name *n, char *out);
+/* A sync marker of writer `writer`. */
+void name_session(uint32_t writer, int64_t time_ns,
+                  const uint8_t id[NAME_ID_BYTES], char *out);
+/* A list of condemned objects. */
+void name_condemned(int64_t time_ns, const uint8_t id[NAME_ID_BYTES],
+                    char *out);
+
 /* The inverse of the functions above; false if `name` isn't such a name. */
 bool name_parse_ref(const char *name, struct ref_name *out);
 bool name_parse_index_delta(const char *name, int64_t *out_time_ns,
@@ -58,6 +70,11 @@ bool name_parse_key(const char *name, uint8_t out_id[NAME_ID_BYTES]);
 bool name_parse_config(const char *name, uint32_t *out_generation); /* not 0 */
 bool name_parse_lost(const char *name, int64_t *out_time_ns,
                      uint8_t out_id[NAME_ID_BYTES]);
+bool name_parse_retired(const char *name, struct ref_name *out);
+bool name_parse_session(const char *name, uint32_t *out_writer,
+                        int64_t *out_time_ns, uint8_t out_id[NAME_ID_BYTES]);
+bool name_parse_condemned(const char *name, int64_t *out_time_ns,
+                          uint8_t out_id[NAME_ID_BYTES]);
 bool name_parse_pack(const char *name, enum pack_kind *out_kind,
                      uint8_t out_sha256[32]);
 

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "repo/gidset.h"
 #include "repo/index.h"
+#include "repo/relied.h"
 #include "repo/waiting.h"
 #include "store/store.h"
 #include "work/cancel.h"
@@ -21,7 +22,8 @@ struct packer {
     const struct keyring *keys;
     struct index *index;
     struct cancel *cancel;
-    struct queue *full; /* of struct pack; has room for all there are */
+    struct relied *relied; /* borrowed, or NULL */
+    struct queue *full;    /* of struct pack; has room for all there are */
     struct thread *uploaders[PACKER_UPLOADERS];
     bool joined;
 
@@ -91,6 +93,8 @@ upload(struct packer *p, struct pack *pack, struct err *e)
     name_pack(pack->kind, pack->name, name);
     if (store_put(p->store, name, pack->bytes, pack->len, e) == -1)
         return err_wrap(e, "cannot store a pack");
+    if (p->relied)
+        relied_add_own(p->relied, pack);
 
     lock(p);
     p->stored_bytes += pack->len - objects_len;
@@ -137,6 +141,12 @@ packer_new(struct store *st, const struct keyring *k, struct index *x,
     for (int i = 0; i < PACKER_UPLOADERS; i++)
         p->uploaders[i] = thread_start(uploader, p);
     return p;
+}
+
+void
+packer_rely(struct packer *p, struct relied *r)
+{
+    p->relied = r;
 }
 
 static void

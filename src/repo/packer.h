@@ -25,6 +25,7 @@ struct err;
 struct index;
 struct keyring;
 struct packer;
+struct relied;
 struct store;
 
 enum {
@@ -39,6 +40,9 @@ struct packer *packer_new(struct store *st, const struct keyring *k,
                           struct index *x, struct cancel *cancel);
 /* Gives up what packer_finish has not published.  NULL is allowed. */
 void packer_free(struct packer *p);
+
+/* From now on each pack that was stored is relied on (borrowed). */
+void packer_rely(struct packer *p, struct relied *r);
 
 /* Was the object claimed before, and is not in the index yet? */
 bool packer_has(struct packer *p, const uint8_t gid[GID_BYTES]);

@@ -18,6 +18,7 @@
 #include "repo/ref.h"
 #include "repo/relied.h"
 #include "repo/repo_internal.h"
+#include "repo/sync.h"
 #include "store/store.h"
 #include "work/cancel.h"
 
@@ -40,7 +41,8 @@ find_roots(struct repo *r, const struct manifest *m, struct relied *relied,
             return err_set(e, ERR_USAGE,
                            "volume \"%s\" is not in this repository",
                            m->volumes[i].name);
-        relied_add(relied, &at[0]);
+        if (!relied_may_need(relied, name.id))
+            relied_add(relied, &at[0], name.id);
         struct ref_root *ref = &out[(*out_n)++];
         ref->level = root->levels;
         memcpy(ref->gid, name.id, GID_BYTES);
@@ -88,19 +90,24 @@ hash_previous(struct repo *r, struct ref_head *head, struct err *e)
 
 int
 publish_backup(struct repo *r, const struct manifest *m, struct relied *relied,
-               struct cancel *cancel, struct err *e)
+               const struct sync *sync, struct cancel *cancel, struct err *e)
 {
     CLEANUP(buf_done) struct buf body = buf_of(REF_BODY_MAX_BYTES);
     CLEANUP(buf_done) struct buf ref = buf_of(REF_MAX_BYTES);
     CLEANUP(freep)
     struct ref_root *roots = xcalloc(m->n_volumes, sizeof(roots[0]));
     struct ref_head head = {.name = {.ns = r->keys.ns, .time_ns = m->time_ns},
-                            .writer = r->keys.writer};
+                            .writer = r->keys.writer,
+                            .sync_ns = sync_time_ns(sync)};
+    const uint8_t *base = sync_base(sync);
+    struct store_stat stat = {0};
     char name[NAME_MAX_LEN];
     size_t n_roots = 0;
 
     if (!hex_decode(m->id, head.name.id, NAME_ID_BYTES) || m->time_ns < 0)
         return err_set(e, ERR_USAGE, "the backup has no proper id or time");
+    if (base)
+        memcpy(head.base, base, sizeof(head.base));
     machine_tag(&r->keys, m->uuid[0] ? m->uuid : m->machine, head.name.machine);
     if (manifest_pack(m, &body, e) == -1 ||
         find_roots(r, m, relied, roots, &n_roots, e) == -1 ||
@@ -111,5 +118,12 @@ publish_backup(struct repo *r, const struct manifest *m, struct relied *relied,
         cancel_check(cancel, e) == -1)
         return -1;
     name_ref(&head.name, name);
-    return store_put(r->store, name, ref.p, ref.len, e);
+    if (store_put(r->store, name, ref.p, ref.len, e) == -1)
+        return -1;
+    int there = store_stat(r->store, name, &stat, e);
+    if (there == 0)
+        return err_set(e, ERR_STORE, "%s, just stored, is gone", name);
+    if (there == -1)
+        return -1;
+    return !sync_is_late(&r->config, head.sync_ns, stat.mtime_ns);
 }

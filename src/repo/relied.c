@@ -5,26 +5,36 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/err.h"
 #include "base/mem.h"
-#include "repo/gidset.h"
+#include "repo/gidnum.h"
 #include "store/store.h"
 
 /* More packs than that are looked for by one listing. */
 enum { ASK_ONE_BY_ONE = 64 };
 
-struct relied_pack {
-    uint8_t name[PACK_NAME_BYTES]; /* first: they are sorted by it */
-    enum pack_kind kind;
-    uint32_t bytes;
-    bool found;
+/* A Bloom filter that grows by pieces: 12 bits an object, 6 of them set. */
+enum {
+    PIECE_BYTES = 2 << 20,
+    BLOCK_BYTES = 64,
+    PIECE_BLOCKS = PIECE_BYTES / BLOCK_BYTES,
+    PIECE_OBJECTS = PIECE_BYTES / 12 * 8,
+    PROBES = 6
+};
+
+struct piece {
+    struct piece *next; /* older, and full */
+    size_t n;
+    uint8_t bits[PIECE_BYTES];
 };
 
 struct relied {
     pthread_mutex_t lock; /* guards all below */
-    struct gidset seen;   /* by the front of their names */
+    struct gidnum where;  /* in `packs`, by the front of their names */
     struct relied_pack *packs;
     size_t n, room;
+    struct piece *pieces;
 };
 
 struct relied *
@@ -41,56 +51,155 @@ relied_free(struct relied *r)
 {
     if (!r)
         return;
-    gidset_done(&r->seen);
+    while (r->pieces) {
+        struct piece *p = r->pieces;
+        r->pieces = p->next;
+        free(p);
+    }
+    gidnum_done(&r->where);
     free(r->packs);
     (void)pthread_mutex_destroy(&r->lock);
     free(r);
 }
 
-void
-relied_add(struct relied *r, const struct location *at)
+/* ---- objects --------------------------------------------------------- */
+
+static bool
+piece_has(const struct piece *p, const uint8_t gid[GID_BYTES])
+{
+    const uint8_t *block =
+        p->bits + (size_t)(get_le32(gid + 8) % PIECE_BLOCKS) * BLOCK_BYTES;
+
+    for (unsigned i = 0; i < PROBES; i++) {
+        unsigned bit = get_le64(gid) >> (9 * i) & 511;
+        if (!(block[bit / 8] >> (bit % 8) & 1))
+            return false;
+    }
+    return true;
+}
+
+static bool
+may_need_locked(const struct relied *r, const uint8_t gid[GID_BYTES])
+{
+    for (const struct piece *p = r->pieces; p; p = p->next)
+        if (piece_has(p, gid))
+            return true;
+    return false;
+}
+
+static void
+note_object(struct relied *r, const uint8_t gid[GID_BYTES])
+{
+    if (may_need_locked(r, gid))
+        return;
+    if (!r->pieces || r->pieces->n == PIECE_OBJECTS) {
+        struct piece *fresh = xcalloc(1, sizeof(*fresh));
+        fresh->next = r->pieces;
+        r->pieces = fresh;
+    }
+    struct piece *p = r->pieces;
+    uint8_t *block =
+        p->bits + (size_t)(get_le32(gid + 8) % PIECE_BLOCKS) * BLOCK_BYTES;
+    for (unsigned i = 0; i < PROBES; i++) {
+        unsigned bit = get_le64(gid) >> (9 * i) & 511;
+        block[bit / 8] |= (uint8_t)(1U << (bit % 8));
+    }
+    p->n++;
+}
+
+bool
+relied_may_need(struct relied *r, const uint8_t gid[GID_BYTES])
 {
     (void)pthread_mutex_lock(&r->lock);
-    if (gidset_add(&r->seen, at->pack)) {
+    bool may = may_need_locked(r, gid);
+    (void)pthread_mutex_unlock(&r->lock);
+    return may;
+}
+
+/* ---- packs ----------------------------------------------------------- */
+
+static struct relied_pack *
+note_pack(struct relied *r, const uint8_t name[PACK_NAME_BYTES],
+          enum pack_kind kind, uint32_t bytes)
+{
+    if (gidnum_add(&r->where, name, (uint32_t)r->n)) {
         if (r->n == r->room) {
             r->room = r->room ? 2 * r->room : 64;
             r->packs = xrealloc(r->packs, r->room * sizeof(r->packs[0]));
         }
         struct relied_pack *p = &r->packs[r->n++];
-        *p = (struct relied_pack){.kind = at->kind, .bytes = at->pack_bytes};
-        memcpy(p->name, at->pack, PACK_NAME_BYTES);
+        *p = (struct relied_pack){.kind = kind, .bytes = bytes};
+        memcpy(p->name, name, PACK_NAME_BYTES);
     }
+    struct relied_pack *p = &r->packs[*gidnum_find(&r->where, name)];
+    p->given = false;
+    return p;
+}
+
+void
+relied_add(struct relied *r, const struct location *at,
+           const uint8_t gid[GID_BYTES])
+{
+    (void)pthread_mutex_lock(&r->lock);
+    (void)note_pack(r, at->pack, at->kind, at->pack_bytes);
+    note_object(r, gid);
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+void
+relied_add_own(struct relied *r, const struct pack *pack)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    note_pack(r, pack->name, pack->kind, (uint32_t)pack->len)->own = true;
     (void)pthread_mutex_unlock(&r->lock);
 }
 
 size_t
 relied_packs(struct relied *r)
 {
+    size_t n = 0;
+
     (void)pthread_mutex_lock(&r->lock);
-    size_t n = r->n;
+    for (size_t i = 0; i < r->n; i++)
+        n += !r->packs[i].given;
     (void)pthread_mutex_unlock(&r->lock);
     return n;
 }
 
-static int
-by_name(const void *a, const void *b)
+int
+relied_take(struct relied *r, relied_pick_fn *pick, void *cookie,
+            struct relied_pack *out)
 {
-    return memcmp(a, b, PACK_NAME_BYTES);
+    int found = 0;
+
+    (void)pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; i < r->n && !found; i++)
+        if (!r->packs[i].given && pick(cookie, r->packs[i].name)) {
+            *out = r->packs[i];
+            r->packs[i].given = true;
+            found = 1;
+        }
+    (void)pthread_mutex_unlock(&r->lock);
+    return found;
 }
 
+/* ---- are they still there? ------------------------------------------- */
+
 static int
-note_pack(void *cookie, const char *name, const struct store_stat *stat,
-          struct err *e)
+note_listed(void *cookie, const char *name, const struct store_stat *stat,
+            struct err *e)
 {
     struct relied *r = cookie;
-    struct relied_pack key;
+    uint8_t sum[PACK_NAME_BYTES];
+    enum pack_kind kind;
 
     (void)e;
-    if (!name_parse_pack(name, &key.kind, key.name))
+    if (!name_parse_pack(name, &kind, sum))
         return 0;
-    struct relied_pack *p =
-        bsearch(&key, r->packs, r->n, sizeof(r->packs[0]), by_name);
-    if (p && p->kind == key.kind && p->bytes == stat->size_bytes)
+    const uint32_t *at = gidnum_find(&r->where, sum);
+    struct relied_pack *p = at ? &r->packs[*at] : NULL;
+    if (p && memcmp(p->name, sum, sizeof(sum)) == 0 && p->kind == kind &&
+        p->bytes == stat->size_bytes)
         p->found = true;
     return 0;
 }
@@ -101,17 +210,23 @@ look(struct relied *r, struct store *st, struct err *e)
     struct store_stat stat = {0};
     char name[NAME_MAX_LEN];
 
-    if (r->n > ASK_ONE_BY_ONE) {
-        qsort(r->packs, r->n, sizeof(r->packs[0]), by_name);
-        return store_list(st, "packs/", note_pack, r, e);
-    }
+    for (size_t i = 0; i < r->n; i++)
+        r->packs[i].found = false;
+    if (r->n > ASK_ONE_BY_ONE &&
+        store_list(st, "packs/", note_listed, r, e) == -1)
+        return -1;
+    /* What was stored just now may be in no listing yet. */
     for (size_t i = 0; i < r->n; i++) {
         struct relied_pack *p = &r->packs[i];
+        if (p->found || p->given)
+            continue;
         name_pack(p->kind, p->name, name);
         int rc = store_stat(st, name, &stat, e);
         if (rc == -1)
             return -1;
         p->found = rc == 1 && stat.size_bytes == p->bytes;
+        if (!p->found)
+            return 0;
     }
     return 0;
 }
@@ -124,7 +239,7 @@ relied_check(struct relied *r, struct store *st, struct err *e)
     (void)pthread_mutex_lock(&r->lock);
     int rc = look(r, st, e);
     for (size_t i = 0; rc == 0 && i < r->n; i++) {
-        if (r->packs[i].found)
+        if (r->packs[i].found || r->packs[i].given)
             continue;
         name_pack(r->packs[i].kind, r->packs[i].name, name);
         (void)err_set(e, ERR_STORE,

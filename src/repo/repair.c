@@ -185,15 +185,18 @@ static bool
 is_elsewhere(struct repair *r, const struct inventory_pack *p,
              const uint8_t gid[GID_BYTES])
 {
-    struct location at[INDEX_MAX_LOCATIONS];
-    size_t n = index_find(r->repo->index, gid, at);
+    CLEANUP(freep) struct location *at = NULL;
+    size_t n = index_find_all(r->repo->index, gid, &at);
 
     for (size_t i = 0; i < n; i++) {
         const struct inventory_pack *other =
             inventory_find(&r->scan->inventory, at[i].pack);
         uint8_t key[GID_BYTES];
         scan_bad_key(at[i].pack, gid, key);
+        /* Maintenance may remove what is condemned before it sees our record.
+         */
         if (other && other != p &&
+            !gidset_has(&r->scan->condemned, at[i].pack) &&
             (other->state == PACK_SOUND || other->state == PACK_DAMAGED) &&
             !gidset_has(&r->scan->bad, key))
             return true;
@@ -272,12 +275,12 @@ salvage_by_index(struct repair *r, struct inventory_pack *p,
     if (scan_collect(s, e) == -1)
         return -1;
     for (size_t i = 0; i < s->caps.room; i++) {
-        struct location at[INDEX_MAX_LOCATIONS];
+        CLEANUP(freep) struct location *at = NULL;
         struct pack_entry entry;
         void *cap = NULL;
         bool found = false;
         const uint8_t *gid = gidmap_at(&s->caps, i, &cap);
-        size_t n = gid ? index_find(r->repo->index, gid, at) : 0;
+        size_t n = gid ? index_find_all(r->repo->index, gid, &at) : 0;
         if (n == 0 || is_elsewhere(r, p, gid))
             continue;
         for (size_t k = 0; k < n && !found; k++)

@@ -11,8 +11,11 @@
 #ifndef REPO_REPO_H
 #define REPO_REPO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "repo/name.h"
 
 struct buf;
 struct cancel;
@@ -68,29 +71,49 @@ struct backup_options {
                             * the repository's config says */
     int no_verify;         /* nonzero: what was sealed is not opened again and
                             * compared before it is uploaded */
+    const char *base;      /* id of the backup whose objects the new one takes
+                            * over unseen (roots of its volumes), or NULL */
 };
 
-/* Start a backup.  `cancel` is borrowed until it is committed or abandoned. */
+/* Start a backup.  ERR_NOENT if the base can't be built upon: it is retired,
+ * gone, or was published too late; begin without one then.  `cancel` is
+ * borrowed until it is committed or abandoned. */
 int backup_begin(struct repo *r, const struct backup_options *o,
                  struct cancel *cancel, struct backup_writer **out,
                  struct err *e);
 void backup_get_stats(struct backup_writer *b, struct backup_stats *out);
 
 /*
- * Make everything durable, then publish `m` (whose stats are filled in; it has
- * its id since it was made) as the backup.  All volumes must have ended.  *b is
+ * Make everything durable, then publish `m` as the backup; its stats are
+ * filled in, and should the host have been suspended for longer than a backup
+ * may take to publish, `m` gets a new id.  All volumes must have ended.  *b is
  * freed and NULL afterwards, also on failure, and then nothing has been
- * published.  ERR_STORE also if a pack that the backup relies on has gone.
+ * published.  ERR_STORE also if a pack that the backup relies on, or
+ * an object below a volume that it took over, has gone.
  */
 int backup_commit(struct backup_writer **b, struct manifest *m, struct err *e);
 /* Give up; what was uploaded is unreferenced and harmless.  For CLEANUP. */
 void backup_abandonp(struct backup_writer **b);
 
+/* What the repository knows of a backup beside its manifest. */
+struct backup_state {
+    struct ref_name ref;
+    int64_t stored_ns;  /* when it was published, by the storage's clock */
+    int64_t retired_ns; /* when it was retired; 0: it is not */
+    bool late;          /* published too late to be relied on: what it needs
+                         * may have been removed meanwhile */
+};
+
+/* Each backup, also those that are retired or late, as backup_list does. */
+typedef int backup_survey_fn(void *cookie, const struct manifest *m,
+                             const struct backup_state *s, struct err *e);
+int backup_survey(struct repo *r, backup_survey_fn *fn, void *cookie,
+                  struct err *e);
+
 /*
- * Each backup's manifest, oldest first.  `m` is borrowed; it may be `sealed`.
- * A backup that can't
- * be read does not end the listing: the others are given, then it fails with
- * ERR_CORRUPT, naming the first such.
+ * Each good backup's manifest, oldest first.  `m` is borrowed; it may be
+ * `sealed`.  A backup that can't be read does not end the listing: the others
+ * are given, then it fails with ERR_CORRUPT, naming the first such.
  */
 typedef int backup_list_fn(void *cookie, const struct manifest *m,
                            struct err *e);
@@ -100,10 +123,11 @@ int backup_list(struct repo *r, backup_list_fn *fn, void *cookie,
 /*
  * The one backup that `name` means: an id, a prefix of it that is unique,
  * "latest", "MACHINE@latest", "MACHINE@TIME" (the newest not after that UTC
- * time).  MACHINE is a name or UUID.  ERR_NOENT; ERR_USAGE if ambiguous;
- * ERR_CORRUPT if a backup that can't be read could be the one; ERR_KEY if the
- * key that opened the repository can't open it.  The newest is the newest of
- * those that the key opens.
+ * time).  MACHINE is a name or UUID.  Only an id finds those that are retired
+ * or were published too late.  ERR_NOENT; ERR_USAGE if ambiguous; ERR_CORRUPT
+ * if a backup that can't be read could be the one; ERR_KEY if the key that
+ * opened the repository can't open it.  The newest is the newest of those that
+ * the key opens.
  */
 int backup_find(struct repo *r, const char *name, struct manifest **out,
                 struct err *e);

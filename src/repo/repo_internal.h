@@ -18,6 +18,7 @@ struct password_cost;
 struct relied;
 struct sealer;
 struct store;
+struct sync;
 
 struct repo {
     struct store *store; /* borrowed */
@@ -86,6 +87,10 @@ uint8_t backup_chunker(const struct backup_writer *b, uint64_t *out_seed);
 int backup_take_slot(struct backup_writer *b, struct slot **out, struct err *e);
 void backup_give_slot(struct backup_writer *b, struct slot *s);
 
+/* This root was made by this backup, with all that is below it. */
+void backup_note_root(struct backup_writer *b,
+                      const uint8_t h[CAPABILITY_BYTES]);
+
 /* Have a worker run fn(s), as soon as one is free. */
 void backup_run(struct backup_writer *b, void (*fn)(struct slot *s),
                 struct slot *s);
@@ -106,9 +111,28 @@ int backup_store_node(struct backup_writer *b, struct sealer *s, struct node *n,
 
 /* ---- publish.c, for backup.c ----------------------------------------- */
 
-/* All objects of `m` are durable and in the index: check that they and what
- * the backup relies on are still there, then put its ref. */
+/*
+ * All objects of `m` are durable and in the index: check that they and what
+ * the backup relies on are still there, then put its ref.  1, or 0 if it was
+ * put too late to be relied on: sync again and give it another id.
+ */
 int publish_backup(struct repo *r, const struct manifest *m,
-                   struct relied *relied, struct cancel *cancel, struct err *e);
+                   struct relied *relied, const struct sync *sync,
+                   struct cancel *cancel, struct err *e);
+
+/* ---- rescue.c, for backup.c ------------------------------------------ */
+
+/*
+ * Store again what the backup relies on and maintenance has condemned, unless
+ * it is elsewhere too.  1 if something was stored, and then all has to be
+ * looked at again; 0 if not.
+ */
+int rescue_condemned(struct repo *r, struct relied *relied, struct sync *sync,
+                     struct cancel *cancel, struct err *e);
+
+/* Rely on every object below the roots of `m`.  ERR_STORE if one is gone. */
+int rescue_rely_on_all(struct repo *r, const struct manifest *m,
+                       struct relied *relied, struct sync *sync,
+                       struct cancel *cancel, struct err *e);
 
 #endif

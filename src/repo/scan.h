@@ -71,6 +71,14 @@ struct scan {
 
     size_t batch_from, batch_to; /* packs whose capabilities `caps` holds */
     struct gidmap caps;
+    /* What maintenance did: packs that it has condemned, by the front of their
+     * names; refs that are retired; when it last ran (0: never), by the
+     * storage's clock. */
+    struct gidset condemned;
+    struct ref_name *marks;
+    size_t n_marks, room_marks;
+    int64_t maintained_ns;
+
     struct gidset visited; /* nodes */
     struct gidset clean;   /* nodes below which nothing is lost */
 
@@ -105,6 +113,15 @@ void scan_bad_key(const uint8_t pack[PACK_NAME_BYTES],
 
 int scan_keys(struct scan *s, struct err *e);
 int scan_refs(struct scan *s, struct err *e);
+
+/* ---- scan_notices.c -------------------------------------------------- */
+
+/* What maintenance says that it did. */
+int scan_notices(struct scan *s, struct err *e);
+/* Was the ref that this one, stored then, names as its previous perhaps
+ * retired and removed? 1: yes, 0: no, -1: nothing tells. */
+int scan_was_retired(const struct scan *s, const struct ref_name *ref,
+                     int64_t stored_ns);
 
 /* ---- scan_packs.c ---------------------------------------------------- */
 

@@ -232,6 +232,9 @@ note_missing(struct scan *s, const struct location *at)
         .kind = at->kind, .bytes = at->pack_bytes, .state = PACK_MISSING};
     memcpy(p->name, at->pack, PACK_NAME_BYTES);
     name_pack(at->kind, at->pack, name);
+    /* Its list stays as long as an index names it. */
+    if (gidset_has(&s->condemned, at->pack))
+        return;
     scan_fault(
         s, &(struct check_fault){.what = CHECK_PACK,
                                  .name = name,

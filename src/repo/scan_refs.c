@@ -212,6 +212,30 @@ has_previous(const struct link *links, size_t n, const struct link *l)
     return false;
 }
 
+static void
+tell_hidden(struct scan *s, size_t i, const struct link *l)
+{
+    const struct inventory_object *ref = &s->inventory.refs.objects[i];
+    int retired = scan_was_retired(s, &l->name, ref->stored_ns);
+
+    if (retired == 1)
+        return;
+    scan_fault(s, &(struct check_fault){
+                      .what = CHECK_HIDDEN,
+                      .name = ref->name,
+                      .backup = s->backups[i].id,
+                      .machine = s->backups[i].machine,
+                      .is_note = retired == -1,
+                      .why = retired == -1
+                                 ? "the backup of this machine that was made "
+                                   "before it is not there; maintenance may "
+                                   "have removed it"
+                                 : "the backup of this machine that was made "
+                                   "before it is not there: the storage has "
+                                   "lost it, hides it, or somebody removed "
+                                   "it"});
+}
+
 /* Those of a machine are next to each other, as they are sorted by name. */
 static void
 check_chains(struct scan *s, const struct link *links, size_t n)
@@ -221,15 +245,7 @@ check_chains(struct scan *s, const struct link *links, size_t n)
             to++;
         for (size_t i = from; i < to; i++)
             if (!has_previous(links + from, to - from, &links[i]))
-                scan_fault(
-                    s, &(struct check_fault){
-                           .what = CHECK_HIDDEN,
-                           .name = s->inventory.refs.objects[i].name,
-                           .backup = s->backups[i].id,
-                           .machine = s->backups[i].machine,
-                           .why = "the backup of this machine that was made "
-                                  "before it is not there: the storage has "
-                                  "lost it, hides it, or somebody removed it"});
+                tell_hidden(s, i, &links[i]);
     }
 }
 

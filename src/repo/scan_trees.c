@@ -18,8 +18,8 @@ static void
 collect_one(struct scan *s, const uint8_t gid[GID_BYTES],
             const uint8_t h[CAPABILITY_BYTES], uint32_t plain_len)
 {
-    struct location at[INDEX_MAX_LOCATIONS];
-    size_t n = index_find(s->repo->index, gid, at);
+    CLEANUP(freep) struct location *at = NULL;
+    size_t n = index_find_all(s->repo->index, gid, &at);
 
     for (size_t i = 0; i < n; i++) {
         const struct inventory_pack *p =
@@ -143,8 +143,9 @@ static bool
 is_there(struct scan *s, const uint8_t gid[GID_BYTES], uint8_t type,
          struct err *why)
 {
-    struct location at[INDEX_MAX_LOCATIONS], lost;
-    size_t n = index_find(s->repo->index, gid, at);
+    CLEANUP(freep) struct location *at = NULL;
+    struct location lost;
+    size_t n = index_find_all(s->repo->index, gid, &at);
     char hex[2 * GID_BYTES + 1], name[NAME_MAX_LEN] = "";
 
     for (size_t i = 0; i < n; i++) {

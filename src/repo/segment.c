@@ -325,6 +325,30 @@ segment_builder_add(struct segment_builder *b, const struct pack *pack)
     }
 }
 
+void
+segment_builder_copy(struct segment_builder *b, const struct segment *s,
+                     const bool *keep)
+{
+    CLEANUP(freep) uint32_t *numbers = xcalloc(s->n_packs, sizeof(uint32_t));
+
+    for (uint32_t i = 0; i < s->n_packs; i++) {
+        if (!keep[i])
+            continue;
+        numbers[i] = (uint32_t)b->n_packs;
+        memcpy(append(&b->packs, &b->n_packs, &b->room_packs, PACK_BYTES),
+               s->packs + (size_t)i * PACK_BYTES, PACK_BYTES);
+    }
+    for (uint32_t i = 0; i < s->n_entries; i++) {
+        uint32_t pack = get_le32(entry_at(s, i) + GID_BYTES);
+        if (!keep[pack])
+            continue;
+        uint8_t *to =
+            append(&b->entries, &b->n_entries, &b->room_entries, ENTRY_BYTES);
+        memcpy(to, entry_at(s, i), ENTRY_BYTES);
+        put_le32(to + GID_BYTES, numbers[pack]);
+    }
+}
+
 static int
 by_gid(const void *a, const void *b)
 {

@@ -74,6 +74,9 @@ struct segment_builder *segment_builder_new(void);
 void segment_builder_free(struct segment_builder *b); /* NULL is allowed */
 void segment_builder_freep(struct segment_builder **b);
 void segment_builder_add(struct segment_builder *b, const struct pack *pack);
+/* The packs of a segment for which keep[i], with all their entries. */
+void segment_builder_copy(struct segment_builder *b, const struct segment *s,
+                          const bool *keep);
 size_t segment_builder_entries(const struct segment_builder *b);
 /* The id of the i-th entry (borrowed); in no order. */
 const uint8_t *segment_builder_gid(const struct segment_builder *b, size_t i);

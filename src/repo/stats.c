@@ -240,7 +240,7 @@ pick(void *cookie, const struct manifest *m, struct err *e)
     struct picked *p = cookie;
 
     (void)e;
-    if (!is_wanted(p, m))
+    if (m->sealed || !is_wanted(p, m)) /* nobody sees into it with this key */
         return 0;
     if (p->n == p->room) {
         p->room = p->room ? 2 * p->room : 64;

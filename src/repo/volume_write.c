@@ -235,6 +235,7 @@ build(struct volume_writer *v, struct volume_root *out, struct err *e)
         backup_fail(v->backup, e);
         return -1;
     }
+    backup_note_root(v->backup, root.h);
     *out = root;
     return 0;
 }

@@ -238,6 +238,28 @@ a_missing_pack_is_damage(void **state)
                  ERR_CORRUPT, m->pack_name);
 }
 
+/* Of many places of an object, all but the oldest are gone: it is found. */
+static void
+dead_places_hide_none(void **state)
+{
+    struct made *m = *state;
+    char names[3 * INDEX_MAX_LOCATIONS][NAME_MAX_LEN];
+    const unsigned which[] = {0, 1};
+    size_t failed = 9;
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        put_leaves(m, 0, 2);
+        memcpy(names[i], m->pack_name, NAME_MAX_LEN);
+    }
+    for (size_t i = 1; i < ARRAY_LEN(names); i++)
+        assert_ok(store_remove(m->mem, names[i], e));
+    assert_ok(get_leaves(m, which, 2, &failed, e));
+    assert_ok(store_remove(m->mem, names[0], e));
+    fetch_free(m->fetch);
+    m->fetch = fetch_new(m->st, &m->keys, m->index);
+    assert_fails(get_leaves(m, which, 2, &failed, e), ERR_CORRUPT, "object");
+}
+
 /* Maintenance moved the objects to another pack: a reader that has an old
  * index looks again. */
 static void
@@ -363,6 +385,7 @@ main(void)
         TEST(damage_on_the_way_is_not_kept),
         TEST(a_second_copy_serves),
         TEST(a_missing_pack_is_damage),
+        TEST(dead_places_hide_none),
         TEST(a_moved_object_is_found),
         TEST(storage_failures_are_no_damage),
         TEST(nodes_are_kept_open),

@@ -61,6 +61,16 @@ places(struct index *x, uint64_t i)
     return index_find(x, id, at);
 }
 
+static size_t
+all_places(struct index *x, uint64_t i)
+{
+    CLEANUP(freep) struct location *at = NULL;
+    uint8_t id[OBJECT_ID_BYTES];
+
+    make_id(i, id);
+    return index_find_all(x, id, &at);
+}
+
 static void
 what_is_published_is_found_by_all(void **state)
 {
@@ -97,7 +107,11 @@ an_object_may_be_in_several_packs(void **state)
         assert_ok(publish(m, x, 0, 3, e));
         assert_int_equal(places(x, 1),
                          i < INDEX_MAX_LOCATIONS ? i : INDEX_MAX_LOCATIONS);
+        assert_int_equal(all_places(x, 1), i);
     }
+    for (int i = 0; i < 100; i++)
+        assert_ok(publish(m, x, 0, 3, e));
+    assert_int_equal(all_places(x, 1), INDEX_MAX_LOCATIONS + 1 + 100);
     index_free(x);
 }
 

@@ -75,6 +75,41 @@ keys_and_configs_parse_back(void **state)
 }
 
 static void
+names_of_notices_parse_back(void **state)
+{
+    struct ref_name ref = {.ns = 3, .machine = {4}, .time_ns = T0}, back;
+    uint8_t id[NAME_ID_BYTES];
+    char name[NAME_MAX_LEN];
+    uint32_t writer = 0;
+    int64_t time_ns = 0;
+
+    (void)state;
+    memcpy(ref.id, ID, sizeof(ID));
+    name_retired(&ref, name);
+    assert_string_equal(name, "retired/00000003/0400000000000000/"
+                              "2026-11-22t10-00-00.123456789-" ID_HEX);
+    assert_true(name_parse_retired(name, &back));
+    assert_false(name_parse_ref(name, &back));
+    assert_int_equal(back.ns, 3);
+    assert_memory_equal(back.id, ID, sizeof(ID));
+    name_session(0x1f, T0, ID, name);
+    assert_string_equal(name,
+                        "sess/0000001f/2026-11-22t10-00-00.123456789-" ID_HEX);
+    assert_true(name_parse_session(name, &writer, &time_ns, id));
+    assert_int_equal(writer, 0x1f);
+    assert_int_equal(time_ns, T0);
+    assert_false(name_parse_session("sess/0000001", &writer, &time_ns, id));
+    name_condemned(T0, ID, name);
+    assert_string_equal(name, "cond/2026-11-22t10-00-00.123456789-" ID_HEX);
+    time_ns = 0;
+    assert_true(name_parse_condemned(name, &time_ns, id));
+    assert_int_equal(time_ns, T0);
+    assert_memory_equal(id, ID, sizeof(ID));
+    name[5] = 'x';
+    assert_false(name_parse_condemned(name, &time_ns, id));
+}
+
+static void
 refs_parse_back(void **state)
 {
     static const int64_t times[] = {0, 1, 999999999, T0, INT64_MAX};
@@ -205,6 +240,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_what_the_format_says),
         cmocka_unit_test(keys_and_configs_parse_back),
+        cmocka_unit_test(names_of_notices_parse_back),
         cmocka_unit_test(refs_parse_back),
         cmocka_unit_test(deltas_and_packs_parse_back),
         cmocka_unit_test(there_is_one_name_for_each),

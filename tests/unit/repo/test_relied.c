@@ -42,8 +42,8 @@ what_is_there_is_fine(void **state)
         assert_ok(relied_check(r, st, e));
         for (uint64_t i = 0; i < counts[k]; i++) {
             struct location at = stored(st, i);
-            relied_add(r, &at);
-            relied_add(r, &at);
+            relied_add(r, &at, at.pack);
+            relied_add(r, &at, at.pack);
         }
         assert_int_equal(relied_packs(r), counts[k]);
         assert_ok(relied_check(r, st, e));
@@ -62,7 +62,7 @@ one_that_is_gone_is_missed(void **state)
         struct relied *r = relied_new();
         for (uint64_t i = 0; i < counts[k]; i++) {
             struct location at = stored(st, i);
-            relied_add(r, &at);
+            relied_add(r, &at, at.pack);
             if (i == counts[k] / 2)
                 lose(st, &at);
         }
@@ -82,7 +82,7 @@ one_of_another_size_is_missed(void **state)
         for (uint64_t i = 0; i < counts[k]; i++) {
             struct location at = stored(st, i);
             at.pack_bytes += i == 0;
-            relied_add(r, &at);
+            relied_add(r, &at, at.pack);
         }
         assert_fails(relied_check(r, st, e), ERR_STORE, "packs/");
         relied_free(r);
@@ -99,7 +99,7 @@ not_knowing_is_a_failure(void **state)
         struct relied *r = relied_new();
         for (uint64_t i = 0; i < counts[k]; i++) {
             struct location at = stored(mem, i);
-            relied_add(r, &at);
+            relied_add(r, &at, at.pack);
         }
         store_fault_set(st, &(struct store_fault){.at = 1});
         assert_fails(relied_check(r, st, e), ERR_STORE, "");

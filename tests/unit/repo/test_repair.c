@@ -176,7 +176,7 @@ damaged_pack_is_salvaged_and_healed(void **state)
         assert_true(r.after.faults > 0);
         assert_int_equal(r.after.backups_damaged, 2 - readable);
         assert_int_equal(r.after.lost_bytes, r.before.lost_bytes);
-        assert_true(r.after.lost_bytes > 0 && r.after.lost_bytes <= 128 * KIB);
+        assert_true(r.after.lost_bytes > 0 && r.after.lost_bytes <= 512 * KIB);
         back_up_again(d, 0);
         back_up_again(d, 1);
         assert_clean(d, true);

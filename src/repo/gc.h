@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gc: what the parts of a maintenance run share: what it has listed, what is
+ * alive, and what is to be done about the rest (docs/design/repository.md,
+ * "Maintenance").  prune.h is the way in.
+ *
+ *   gcview.c   g1: the marker, the listings, what is alive
+ *   gcdelete.c g2: carry out the lists whose grace is over
+ *   gccond.c   g3: repack, merge the index, condemn
+ *
+ * Memory:    the index, 25 to 50 bytes an object that is alive, and some 100
+ *            a pack.
+ * Threads:   one.
+ */
+#ifndef REPO_GC_H
+#define REPO_GC_H
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "repo/gidnum.h"
+#include "repo/notice.h"
+#include "repo/prune.h"
+#include "repo/segment.h"
+
+struct repo;
+
+#define GC_NS_PER_S INT64_C(1000000000)
+
+enum {
+    GC_CLOCK_DOUBT_S = 300, /* our clock and the storage's differ by more */
+    GC_NO_KEEPER = 0        /* values of `live`; others are a pack's number */
+};
+
+struct gc_pack {
+    uint8_t name[PACK_NAME_BYTES];
+    enum pack_kind kind;
+    uint64_t bytes;
+    int64_t stored_ns;
+    bool listed;       /* it was there when we looked, and we left it there */
+    bool condemned;    /* on some list */
+    bool going;        /* this run condemns it */
+    bool in_index;     /* some segment that we don't replace names it */
+    uint32_t owner;    /* the segment whose entries count for it */
+    uint64_t live;     /* bytes of objects that are alive */
+    uint64_t needed;   /* of these, those of which this is the copy to keep */
+    uint32_t n_needed; /* how many */
+};
+
+struct gc_segment {
+    char name[NAME_MAX_LEN];
+    int64_t time_ns, stored_ns;
+    uint8_t id[NAME_ID_BYTES];
+    struct buf bytes;
+    struct segment segment;
+    uint32_t *packs; /* owned: our numbers of its packs */
+    bool condemned, gone, replaced;
+};
+
+struct gc_list {
+    char name[NAME_MAX_LEN];
+    int64_t stored_ns;
+    struct condemned list;
+    bool handled;  /* nothing of it is left to do */
+    bool gone;     /* removed */
+    bool finished; /* another list says that it was carried out */
+};
+
+struct gc_ref {
+    char name[NAME_MAX_LEN];
+    struct ref_name ref;
+    int64_t stored_ns;
+    int64_t retired_ns; /* 0: it is not */
+};
+
+struct gc {
+    struct repo *repo;
+    const struct prune_options *options;
+    struct cancel *cancel;
+    struct prune_result *result;
+    int64_t t0_ns;   /* the storage's time of our marker */
+    int64_t wall_ns; /* ours then */
+    uint64_t mono_ns;
+
+    struct gc_pack *packs; /* the first is none, so that numbers are not 0 */
+    size_t n_packs, room_packs;
+    struct gidnum pack_numbers; /* by the front of their names */
+    struct gc_segment *segments;
+    size_t n_segments, room_segments;
+    struct gc_list *lists;
+    size_t n_lists, room_lists;
+    struct gc_ref *refs;
+    size_t n_refs, room_refs;
+    struct gc_ref *retired; /* the marks; `name` is the mark's */
+    size_t n_retired, room_retired;
+    struct gidnum live;    /* value: the pack whose copy is kept */
+    struct condemned next; /* what this run condemns */
+    size_t room_next;
+};
+
+/* gcview.c */
+int gc_look(struct gc *g, struct err *e);
+void gc_done(struct gc *g);
+/* Nanoseconds since the marker, by whichever of our clocks says more. */
+int64_t gc_elapsed_ns(const struct gc *g);
+/* The number of the pack, 0 if it is not known. */
+uint32_t gc_pack_number(const struct gc *g, const uint8_t sum[PACK_NAME_BYTES]);
+/* Room for one more in a growing array of `each` bytes. */
+void *gc_grow(void **array, size_t *n, size_t *room, size_t each);
+int64_t gc_seconds(uint32_t s);
+/* A ref is a root for that long after it was retired, and is removed after
+ * that long. */
+int64_t gc_root_ns(const struct gc *g);
+int64_t gc_ref_ns(const struct gc *g);
+
+/* gcdelete.c */
+int gc_delete(struct gc *g, struct err *e);
+
+/* gccond.c */
+int gc_condemn(struct gc *g, struct err *e);
+void gc_add(struct gc *g, const struct condemned_entry *entry);
+
+#endif

@@ -1,0 +1,721 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* g1: what there is, and what of it is alive. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/hex.h"
+#include "base/mem.h"
+#include "base/rand.h"
+#include "base/text.h"
+#include "repo/gc.h"
+#include "repo/lost.h"
+#include "repo/ref.h"
+#include "repo/repo_internal.h"
+#include "repo/rules.h"
+#include "repo/sync.h"
+#include "repo/walk.h"
+#include "store/store.h"
+#include "work/cancel.h"
+
+enum { SEALED_MAX_BYTES = SEGMENT_MAX_BYTES + 4096 };
+
+int64_t
+gc_seconds(uint32_t s)
+{
+    return (int64_t)s * GC_NS_PER_S;
+}
+
+int64_t
+gc_root_ns(const struct gc *g)
+{
+    return RULE(retire_grace) ? gc_seconds(g->repo->config.grace_s) : 0;
+}
+
+int64_t
+gc_ref_ns(const struct gc *g)
+{
+    const struct config *c = &g->repo->config;
+
+    return gc_seconds(c->grace_s) + gc_seconds(c->lease_s) +
+           2 * gc_seconds(c->visibility_s) + gc_seconds(c->window_s);
+}
+
+int64_t
+gc_elapsed_ns(const struct gc *g)
+{
+    int64_t mono = (int64_t)(clock_mono_ns() - g->mono_ns);
+    int64_t wall = clock_wall_ns() - g->wall_ns;
+
+    return mono > wall ? mono : wall; /* a suspended host's monotonic stands */
+}
+
+void *
+gc_grow(void **array, size_t *n, size_t *room, size_t each)
+{
+    if (*n == *room) {
+        *room = *room ? 2 * *room : 64;
+        *array = xrealloc(*array, *room * each);
+    }
+    uint8_t *at = (uint8_t *)*array + (*n)++ * each;
+    memset(at, 0, each);
+    return at;
+}
+
+void
+gc_done(struct gc *g)
+{
+    for (size_t i = 0; i < g->n_segments; i++) {
+        buf_done(&g->segments[i].bytes);
+        free(g->segments[i].packs);
+    }
+    for (size_t i = 0; i < g->n_lists; i++)
+        condemned_done(&g->lists[i].list);
+    condemned_done(&g->next);
+    gidnum_done(&g->pack_numbers);
+    gidnum_done(&g->live);
+    free(g->packs);
+    free(g->segments);
+    free(g->lists);
+    free(g->refs);
+    free(g->retired);
+}
+
+/* ---- clocks ---------------------------------------------------------- */
+
+static int
+doubt(const char *why, struct err *e)
+{
+    (void)err_set(e, ERR_STORE, "the time is in doubt: %s", why);
+    return err_hint(e, "nothing was removed; set the clocks of this host and "
+                       "of the storage");
+}
+
+static int
+put_marker(struct gc *g, struct err *e)
+{
+    CLEANUP(buf_done) struct buf b = buf_of(SESSION_MAX_BYTES);
+    struct session s = {.writer = SESSION_MAINTENANCE,
+                        .time_ns = clock_wall_ns()};
+    struct store_stat stat = {0};
+    char name[NAME_MAX_LEN];
+
+    g->mono_ns = clock_mono_ns();
+    g->wall_ns = g->t0_ns = s.time_ns;
+    if (g->options->dry_run)
+        return 0;
+    rand_bytes(s.id, sizeof(s.id));
+    name_session(s.writer, s.time_ns, s.id, name);
+    if (session_pack(&s, &g->repo->keys, &b, e) == -1 ||
+        store_put(g->repo->store, name, b.p, b.len, e) == -1)
+        return -1;
+    int there = store_stat(g->repo->store, name, &stat, e);
+    if (there == 0)
+        return err_set(e, ERR_STORE, "%s, just stored, is gone", name);
+    if (there == -1)
+        return -1;
+    g->t0_ns = stat.mtime_ns;
+    /* The storage stamped it some time since we looked at our clock. */
+    int64_t ahead = g->t0_ns - g->wall_ns, after = clock_wall_ns() - g->t0_ns;
+    if (ahead > gc_seconds(GC_CLOCK_DOUBT_S) ||
+        (after > gc_seconds(GC_CLOCK_DOUBT_S) &&
+         -ahead > gc_seconds(GC_CLOCK_DOUBT_S)))
+        return doubt("the storage's clock and this host's differ by more than "
+                     "five minutes",
+                     e);
+    return 0;
+}
+
+/* An object from the future: the storage's time went backwards. */
+static int
+check_time(const struct gc *g, const char *name, const struct store_stat *stat,
+           struct err *e)
+{
+    char why[NAME_MAX_LEN + 64];
+
+    if (stat->mtime_ns <=
+        g->t0_ns + gc_elapsed_ns(g) + gc_seconds(GC_CLOCK_DOUBT_S))
+        return 0;
+    (void)snprintf(why, sizeof(why), "%s was stored in the future", name);
+    return doubt(why, e);
+}
+
+/* ---- condemned lists ------------------------------------------------- */
+
+static int
+note_list(void *cookie, const char *name, const struct store_stat *stat,
+          struct err *e)
+{
+    struct gc *g = cookie;
+    uint8_t id[NAME_ID_BYTES];
+    int64_t time_ns = 0;
+
+    if (!name_parse_condemned(name, &time_ns, id))
+        return 0;
+    if (check_time(g, name, stat, e) == -1)
+        return -1;
+    struct gc_list *l =
+        gc_grow((void **)&g->lists, &g->n_lists, &g->room_lists, sizeof(*l));
+    (void)snprintf(l->name, sizeof(l->name), "%s", name);
+    l->stored_ns = stat->mtime_ns;
+    return 0;
+}
+
+static int
+read_list(struct gc *g, struct gc_list *l, struct err *e)
+{
+    CLEANUP(buf_done) struct buf bytes = buf_of(CONDEMNED_MAX_BYTES);
+    const struct repo *r = g->repo;
+
+    if (store_get_all(r->store, l->name, &bytes, e) == -1) {
+        if (e->code != ERR_NOENT)
+            return -1;
+        err_clear(e); /* another run has done with it */
+        l->gone = true;
+        return 0;
+    }
+    if (condemned_unpack(bytes.p, bytes.len, l->name, &r->keys, &r->config,
+                         &l->list, e) == -1)
+        return err_wrap(e, "%s", l->name);
+    return 0;
+}
+
+static int
+look_at_lists(struct gc *g, struct err *e)
+{
+    if (store_list(g->repo->store, "cond/", note_list, g, e) == -1)
+        return -1;
+    for (size_t i = 0; i < g->n_lists; i++)
+        if (read_list(g, &g->lists[i], e) == -1)
+            return -1;
+    return 0;
+}
+
+/* ---- packs and index ------------------------------------------------- */
+
+uint32_t
+gc_pack_number(const struct gc *g, const uint8_t sum[PACK_NAME_BYTES])
+{
+    const uint32_t *number = gidnum_find(&g->pack_numbers, sum);
+
+    return number && memcmp(g->packs[*number].name, sum, PACK_NAME_BYTES) == 0
+               ? *number
+               : 0;
+}
+
+static uint32_t
+add_pack(struct gc *g, const uint8_t sum[PACK_NAME_BYTES], enum pack_kind kind)
+{
+    uint32_t number = gc_pack_number(g, sum);
+
+    if (number)
+        return number;
+    number = (uint32_t)g->n_packs;
+    struct gc_pack *p =
+        gc_grow((void **)&g->packs, &g->n_packs, &g->room_packs, sizeof(*p));
+    memcpy(p->name, sum, PACK_NAME_BYTES);
+    p->kind = kind;
+    p->owner = UINT32_MAX;
+    (void)gidnum_add(&g->pack_numbers, sum, number);
+    return number;
+}
+
+static int
+note_pack(void *cookie, const char *name, const struct store_stat *stat,
+          struct err *e)
+{
+    struct gc *g = cookie;
+    uint8_t sum[PACK_NAME_BYTES];
+    enum pack_kind kind;
+
+    if (!name_parse_pack(name, &kind, sum))
+        return 0;
+    if (check_time(g, name, stat, e) == -1)
+        return -1;
+    struct gc_pack *p = &g->packs[add_pack(g, sum, kind)];
+    p->bytes = stat->size_bytes;
+    p->stored_ns = stat->mtime_ns;
+    /* What is lost counts as a copy of nothing. */
+    p->listed = !lost_has(g->repo->lost, (enum lost_kind)kind, sum);
+    return 0;
+}
+
+static bool
+has_segment(const struct gc *g, const uint8_t id[NAME_ID_BYTES])
+{
+    for (size_t i = 0; i < g->n_segments; i++)
+        if (memcmp(g->segments[i].id, id, NAME_ID_BYTES) == 0)
+            return true;
+    return false;
+}
+
+static int
+note_segment(void *cookie, const char *name, const struct store_stat *stat,
+             struct err *e)
+{
+    struct gc *g = cookie;
+    uint8_t id[NAME_ID_BYTES];
+    int64_t time_ns = 0;
+
+    if (!name_parse_index_delta(name, &time_ns, id) || has_segment(g, id) ||
+        lost_has(g->repo->lost, LOST_SEGMENT, id))
+        return 0;
+    if (check_time(g, name, stat, e) == -1)
+        return -1;
+    struct gc_segment *s = gc_grow((void **)&g->segments, &g->n_segments,
+                                   &g->room_segments, sizeof(*s));
+    (void)snprintf(s->name, sizeof(s->name), "%s", name);
+    memcpy(s->id, id, sizeof(id));
+    s->time_ns = time_ns;
+    s->stored_ns = stat->mtime_ns;
+    s->bytes = buf_of(SEGMENT_MAX_BYTES);
+    return 0;
+}
+
+static int
+read_segment(struct gc *g, uint32_t number, struct err *e)
+{
+    CLEANUP(buf_done) struct buf sealed = buf_of(SEALED_MAX_BYTES);
+    struct gc_segment *s = &g->segments[number];
+    enum pack_kind kind = PACK_DATA;
+    uint32_t bytes = 0;
+
+    if (store_get_all(g->repo->store, s->name, &sealed, e) == -1) {
+        if (e->code != ERR_NOENT)
+            return -1;
+        err_clear(e); /* it was merged into another one, and its time came */
+        s->gone = true;
+        return 0;
+    }
+    if (segment_unseal(&g->repo->keys, s->id, sealed.p, sealed.len, &s->bytes,
+                       e) == -1 ||
+        segment_open(s->bytes.p, s->bytes.len, &s->segment, e) == -1)
+        return err_wrap(e, "%s", s->name);
+    s->packs = xcalloc(s->segment.n_packs, sizeof(s->packs[0]));
+    for (uint32_t i = 0; i < s->segment.n_packs; i++) {
+        const uint8_t *sum = segment_pack(&s->segment, i, &kind, &bytes);
+        s->packs[i] = add_pack(g, sum, kind);
+        struct gc_pack *p = &g->packs[s->packs[i]];
+        if (p->owner == UINT32_MAX)
+            p->owner = number;
+    }
+    return 0;
+}
+
+static int
+look_at_packs(struct gc *g, struct err *e)
+{
+    size_t first = g->n_segments;
+
+    if (store_list(g->repo->store, "packs/", note_pack, g, e) == -1 ||
+        store_list(g->repo->store, "index/d/", note_segment, g, e) == -1)
+        return -1;
+    for (size_t i = first; i < g->n_segments; i++)
+        if (cancel_check(g->cancel, e) == -1 ||
+            read_segment(g, (uint32_t)i, e) == -1)
+            return -1;
+    return 0;
+}
+
+/* What the lists name, among what there is. */
+static void
+mark_condemned(struct gc *g)
+{
+    for (size_t i = 0; i < g->n_lists; i++)
+        for (size_t k = 0; k < g->lists[i].list.n; k++) {
+            const struct condemned_entry *entry = &g->lists[i].list.entries[k];
+            if (entry->kind <= CONDEMNED_META)
+                g->packs[gc_pack_number(g, entry->sum)].condemned = true;
+            for (size_t s = 0;
+                 entry->kind == CONDEMNED_INDEX && s < g->n_segments; s++)
+                if (memcmp(g->segments[s].id, entry->id, NAME_ID_BYTES) == 0)
+                    g->segments[s].condemned = true;
+            for (size_t l = 0; entry->kind == CONDEMNED_DONE && l < g->n_lists;
+                 l++)
+                if (memcmp(g->lists[l].list.id, entry->id, NAME_ID_BYTES) == 0)
+                    g->lists[l].finished = true;
+        }
+}
+
+/* ---- backups --------------------------------------------------------- */
+
+static int
+note_retired(void *cookie, const char *name, const struct store_stat *stat,
+             struct err *e)
+{
+    struct gc *g = cookie;
+    struct ref_name ref;
+
+    if (!name_parse_retired(name, &ref))
+        return 0;
+    if (check_time(g, name, stat, e) == -1)
+        return -1;
+    struct gc_ref *r = gc_grow((void **)&g->retired, &g->n_retired,
+                               &g->room_retired, sizeof(*r));
+    (void)snprintf(r->name, sizeof(r->name), "%s", name);
+    r->ref = ref;
+    r->stored_ns = stat->mtime_ns;
+    return 0;
+}
+
+/* Only a mark that maintenance has signed counts. */
+static int
+check_retired(struct gc *g, struct gc_ref *mark, struct err *e)
+{
+    CLEANUP(buf_done) struct buf bytes = buf_of(RETIRED_MAX_BYTES);
+    struct ref_name ref;
+
+    if (store_get_all(g->repo->store, mark->name, &bytes, e) == -1) {
+        if (e->code != ERR_NOENT)
+            return -1;
+        err_clear(e); /* removed since, with its ref */
+        return 0;
+    }
+    if (retired_unpack(bytes.p, bytes.len, mark->name, &g->repo->config, &ref,
+                       e) == -1)
+        return err_wrap(e, "%s", mark->name);
+    mark->retired_ns = mark->stored_ns;
+    return 0;
+}
+
+static int
+note_ref(void *cookie, const char *name, const struct store_stat *stat,
+         struct err *e)
+{
+    struct gc *g = cookie;
+    struct ref_name ref;
+
+    if (!name_parse_ref(name, &ref)) {
+        CLEANUP(freep) char *quoted = text_quote(name, NAME_MAX_LEN);
+        return err_set(e, ERR_UNSUP,
+                       "%s is no backup that this vmkeep knows; use a newer "
+                       "vmkeep, or remove it if it is not vmkeep's",
+                       quoted);
+    }
+    if (lost_has(g->repo->lost, LOST_REF, ref.id))
+        return 0; /* repair found that nobody can read it */
+    if (check_time(g, name, stat, e) == -1)
+        return -1;
+    struct gc_ref *r =
+        gc_grow((void **)&g->refs, &g->n_refs, &g->room_refs, sizeof(*r));
+    (void)snprintf(r->name, sizeof(r->name), "%s", name);
+    r->ref = ref;
+    r->stored_ns = stat->mtime_ns;
+    return 0;
+}
+
+static int
+look_at_backups(struct gc *g, struct err *e)
+{
+    struct store *st = g->repo->store;
+
+    if (store_list(st, "retired/", note_retired, g, e) == -1)
+        return -1;
+    for (size_t i = 0; i < g->n_retired; i++)
+        if (check_retired(g, &g->retired[i], e) == -1)
+            return -1;
+    if (store_list(st, "refs/", note_ref, g, e) == -1)
+        return -1;
+    CLEANUP(gidnum_done) struct gidnum marks = {0};
+    for (size_t k = 0; k < g->n_retired; k++)
+        if (!bytes_are_zero(g->retired[k].ref.id, NAME_ID_BYTES))
+            (void)gidnum_add(&marks, g->retired[k].ref.id, (uint32_t)k);
+    for (size_t i = 0; i < g->n_refs; i++) {
+        struct gc_ref *ref = &g->refs[i];
+        const uint32_t *k = gidnum_find(&marks, ref->ref.id);
+        if (k && memcmp(&g->retired[*k].ref.machine, &ref->ref.machine,
+                        NAME_TAG_BYTES) == 0)
+            ref->retired_ns = g->retired[*k].retired_ns;
+        g->result->backups++;
+        g->result->retired += ref->retired_ns != 0;
+    }
+    return 0;
+}
+
+/* ---- what is alive --------------------------------------------------- */
+
+/* Behind the first n, those of one segment: what is gone, or was named already,
+ * must not hide what is there. */
+static size_t
+find_in_segment(const struct gc *g, const struct gc_segment *s,
+                const uint8_t gid[GID_BYTES],
+                struct location out[INDEX_MAX_LOCATIONS], size_t n)
+{
+    CLEANUP(freep) struct location *at = NULL;
+    size_t room = 2 * INDEX_MAX_LOCATIONS, found = 0;
+
+    do {
+        room *= 4;
+        at = xrealloc(at, room * sizeof(*at));
+        found = segment_find(&s->segment, gid, at, room);
+    } while (found == room);
+    for (size_t i = 0; i < found && n < INDEX_MAX_LOCATIONS; i++) {
+        bool known = !g->packs[gc_pack_number(g, at[i].pack)].listed;
+        for (size_t k = 0; k < n && !known; k++)
+            known = memcmp(out[k].pack, at[i].pack, PACK_NAME_BYTES) == 0;
+        if (!known)
+            out[n++] = at[i];
+    }
+    return n;
+}
+
+static size_t
+find_places(struct gc *g, const uint8_t gid[GID_BYTES],
+            struct location out[INDEX_MAX_LOCATIONS])
+{
+    size_t n = 0;
+
+    for (size_t i = g->n_segments; i > 0 && n < INDEX_MAX_LOCATIONS; i--) {
+        const struct gc_segment *s = &g->segments[i - 1];
+        if (!s->gone && segment_maybe(&s->segment, gid))
+            n = find_in_segment(g, s, gid, out, n);
+    }
+    return n;
+}
+
+/* A backup may have been published since we listed the packs. */
+static int
+locate(void *cookie, const uint8_t gid[GID_BYTES],
+       struct location out[INDEX_MAX_LOCATIONS], struct err *e)
+{
+    struct gc *g = cookie;
+    size_t n = find_places(g, gid, out);
+
+    if (n > 0)
+        return (int)n;
+    if (look_at_packs(g, e) == -1)
+        return -1;
+    return (int)find_places(g, gid, out);
+}
+
+static int
+add_roots(struct gc *g, struct walk *w, const struct gc_ref *ref, bool late,
+          struct err *e)
+{
+    CLEANUP(buf_done) struct buf bytes = buf_of(REF_MAX_BYTES);
+    const struct repo *r = g->repo;
+    CLEANUP(freep) struct ref_root *roots = NULL;
+    struct ref_head head = {0};
+    size_t n = 0;
+
+    if (store_get_all(r->store, ref->name, &bytes, e) == -1) {
+        if (e->code != ERR_NOENT)
+            return -1;
+        err_clear(e); /* removed since it was listed: its time had come */
+        return 0;
+    }
+    if (ref_open_head(bytes.p, bytes.len, ref->name, &r->config, &head, e) ==
+            -1 ||
+        ref_open_roots(bytes.p, bytes.len, &r->keys, &roots, &n, e) == -1)
+        return -1;
+    if (sync_is_late(&r->config, head.sync_ns, ref->stored_ns) != late)
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        if (walk_add_root(w, roots[i].level, roots[i].gid, e) == -1)
+            return -1;
+    return 0;
+}
+
+static bool
+is_root(const struct gc *g, const struct gc_ref *ref)
+{
+    return !ref->retired_ns || g->t0_ns - ref->retired_ns < gc_root_ns(g);
+}
+
+/*
+ * A ref that was published too late promises nothing, and may have lost
+ * something: then it keeps nothing alive.  If it is whole, it stays so: in a
+ * store that was copied without its times, all are late.
+ */
+static int
+mark_late(struct gc *g, const struct gc_ref *ref, struct err *e)
+{
+    CLEANUP(walk_freep)
+    struct walk *w =
+        walk_new(g->repo->store, &g->repo->keys, locate, g, g->cancel);
+    struct location at[INDEX_MAX_LOCATIONS];
+
+    if (add_roots(g, w, ref, true, e) == -1)
+        return -1;
+    const struct gidnum *found = walk_found(w);
+    if (found->n == 0)
+        return 0;
+    if (walk_run(w, e) == -1) {
+        if (e->code != ERR_CORRUPT && e->code != ERR_NOENT)
+            return -1;
+        err_clear(e);
+        return 0;
+    }
+    for (size_t i = 0; i < found->room; i++)
+        if (!bytes_are_zero(found->slots[i], GID_BYTES) &&
+            !gidnum_find(&g->live, found->slots[i]) &&
+            find_places(g, found->slots[i], at) == 0)
+            return 0;
+    for (size_t i = 0; i < found->room; i++)
+        if (!bytes_are_zero(found->slots[i], GID_BYTES))
+            (void)gidnum_add(&g->live, found->slots[i], GC_NO_KEEPER);
+    return 0;
+}
+
+static int
+mark_live(struct gc *g, struct err *e)
+{
+    CLEANUP(walk_freep)
+    struct walk *w =
+        walk_new(g->repo->store, &g->repo->keys, locate, g, g->cancel);
+
+    for (size_t i = 0; i < g->n_refs; i++)
+        if (cancel_check(g->cancel, e) == -1)
+            return -1;
+        else if (is_root(g, &g->refs[i]) &&
+                 add_roots(g, w, &g->refs[i], false, e) == -1)
+            return err_wrap(e, "%s", g->refs[i].name);
+    if (walk_run(w, e) == -1)
+        return -1;
+    struct gidnum *found = walk_found(w);
+    g->live = *found;
+    *found = (struct gidnum){0};
+    for (size_t i = 0; i < g->n_refs; i++)
+        if (is_root(g, &g->refs[i]) && mark_late(g, &g->refs[i], e) == -1)
+            return err_wrap(e, "%s", g->refs[i].name);
+    return 0;
+}
+
+/* ---- which copy of each is the one to keep ---------------------------- */
+
+typedef void each_fn(struct gc *g, uint32_t *keeper, uint32_t pack,
+                     const struct location *at);
+
+/* Each object that is alive, in each pack that has it. */
+static void
+each_live(struct gc *g, each_fn *fn)
+{
+    struct location at;
+
+    for (size_t i = 0; i < g->n_segments; i++) {
+        const struct gc_segment *s = &g->segments[i];
+        for (uint32_t k = 0; !s->gone && k < s->segment.n_entries; k++) {
+            uint32_t *keeper =
+                gidnum_find(&g->live, segment_entry(&s->segment, k, &at));
+            uint32_t number = keeper ? gc_pack_number(g, at.pack) : 0;
+            if (number && g->packs[number].listed &&
+                g->packs[number].owner == i)
+                fn(g, keeper, number, &at);
+        }
+    }
+}
+
+static void
+count_live(struct gc *g, uint32_t *keeper, uint32_t number,
+           const struct location *at)
+{
+    (void)keeper;
+    g->packs[number].live += at->len;
+}
+
+/* The fuller of two packs keeps it: the other may become empty. */
+static void
+choose_keeper(struct gc *g, uint32_t *keeper, uint32_t number,
+              const struct location *at)
+{
+    const struct gc_pack *p = &g->packs[number], *best = &g->packs[*keeper];
+
+    (void)at;
+    if (p->condemned && RULE(second_copy)) /* it is no copy to count on */
+        return;
+    if (*keeper == GC_NO_KEEPER || p->live > best->live ||
+        (p->live == best->live &&
+         memcmp(p->name, best->name, PACK_NAME_BYTES) < 0))
+        *keeper = number;
+}
+
+static void
+count_needed(struct gc *g, uint32_t *keeper, uint32_t number,
+             const struct location *at)
+{
+    struct gc_pack *p = &g->packs[number];
+
+    if (*keeper != number)
+        return;
+    p->needed += at->len;
+    p->n_needed++;
+    g->result->live_bytes += at->len;
+}
+
+/* Who has lost something does not throw anything away: it may be in a pack
+ * that no index names. */
+static int
+check_complete(struct gc *g, struct err *e)
+{
+    struct location at[INDEX_MAX_LOCATIONS];
+    char hex[2 * GID_BYTES + 1];
+
+    for (size_t i = 0; i < g->live.room; i++) {
+        const uint8_t *gid = g->live.slots[i];
+        if (bytes_are_zero(gid, GID_BYTES) ||
+            g->live.values[i] != GC_NO_KEEPER || find_places(g, gid, at) > 0)
+            continue;
+        int n = locate(g, gid, at, e);
+        if (n > 0)
+            continue;
+        if (n == -1)
+            return -1;
+        hex_encode(gid, GID_BYTES, hex);
+        return err_set(e, ERR_CORRUPT,
+                       "object %s, which a backup needs, is in no pack", hex);
+    }
+    return 0;
+}
+
+static void
+recount(struct gc *g)
+{
+    g->result->live_bytes = 0;
+    for (size_t i = 0; i < g->n_packs; i++)
+        g->packs[i].live = g->packs[i].needed = g->packs[i].n_needed = 0;
+    for (size_t i = 0; i < g->live.room; i++)
+        g->live.values[i] = GC_NO_KEEPER;
+    each_live(g, count_live);
+    each_live(g, choose_keeper);
+    each_live(g, count_needed);
+}
+
+static int
+assign_keepers(struct gc *g, struct err *e)
+{
+    size_t segments = 0;
+
+    do { /* again if packs were found meanwhile */
+        segments = g->n_segments;
+        mark_condemned(g);
+        recount(g);
+        if (check_complete(g, e) == -1)
+            return -1;
+    } while (g->n_segments != segments);
+    g->result->objects = g->live.n;
+    for (size_t i = 1; i < g->n_packs; i++)
+        if (g->packs[i].listed) {
+            g->result->packs++;
+            g->result->pack_bytes += g->packs[i].bytes;
+        }
+    return 0;
+}
+
+int
+gc_look(struct gc *g, struct err *e)
+{
+    (void)gc_grow((void **)&g->packs, &g->n_packs, &g->room_packs,
+                  sizeof(g->packs[0])); /* number 0 */
+    /* The order is what makes it safe: a pack whose list we did not see was
+     * condemned after our marker. */
+    if (put_marker(g, e) == -1 || lost_refresh(g->repo->lost, e) == -1 ||
+        (!RULE(order) && look_at_packs(g, e) == -1) ||
+        look_at_lists(g, e) == -1 ||
+        (RULE(order) && look_at_packs(g, e) == -1) ||
+        look_at_backups(g, e) == -1 || mark_live(g, e) == -1)
+        return -1;
+    return assign_keepers(g, e);
+}

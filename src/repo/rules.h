@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rules: the rules of the protocol between writers and maintenance
+ * (docs/design/repository.md, "The writer's protocol"), by name.
+ *
+ * In the program every rule holds.  The protocol's model test compiles these
+ * sources with PROTOCOL_SWITCHES, to see that it notices when one does not.
+ */
+#ifndef REPO_RULES_H
+#define REPO_RULES_H
+
+#include <stdbool.h>
+
+#ifdef PROTOCOL_SWITCHES
+struct protocol_rules {
+    bool lease;        /* a ref that was put too late is not valid */
+    bool recheck;      /* a writer syncs again before it commits */
+    bool order;        /* condemned lists are listed before the index */
+    bool retire_grace; /* a retired ref stays a root for G */
+    bool window;       /* maintenance stops deleting after W */
+    bool second_copy;  /* only a copy that is not condemned counts */
+    bool tombstone;    /* a list stays for G after it was carried out */
+    bool base_check;   /* the base is looked at again before the commit */
+};
+extern struct protocol_rules protocol_rules;
+#define RULE(name) (protocol_rules.name)
+#else
+#define RULE(name) true
+#endif
+
+#endif
