@@ -429,7 +429,11 @@ only_maintenance_may(void **state)
     back_up(w, 0);
     w->f.r->keys.has &= ~(unsigned)KEY_MAINTENANCE;
     assert_fails(repo_prune(w->f.r, &o, w->f.cancel, &r, e), ERR_KEY, "");
+    assert_fails(forget_by_name(w->f.r, &name, 1, &plan, e), ERR_KEY,
+                 "may not forget");
+    w->f.r->keys.has |= KEY_MAINTENANCE;
     assert_ok(forget_by_name(w->f.r, &name, 1, &plan, e));
+    w->f.r->keys.has &= ~(unsigned)KEY_MAINTENANCE;
     assert_fails(forget_carry_out(w->f.r, &plan, w->f.cancel, &n, e), ERR_KEY,
                  "maintenance");
     assert_int_equal(usage_of(w->f.st, "retired/").objects, 0);
