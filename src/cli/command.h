@@ -48,7 +48,11 @@ extern const struct command cmd_list;
 extern const struct command cmd_show;
 extern const struct command cmd_restore;
 extern const struct command cmd_extract;
+extern const struct command cmd_check;
+extern const struct command cmd_repair;
+extern const struct command cmd_stats;
 extern const struct command cmd_key;
+extern const struct command cmd_debug;
 extern const struct command cmd_help;
 
 /* Ends with NULL; in the order in which a newcomer needs them. */

@@ -15,7 +15,11 @@ const struct command *const commands[] = {
     &cmd_show,
     &cmd_restore,
     &cmd_extract,
+    &cmd_check,
+    &cmd_repair,
+    &cmd_stats,
     &cmd_key,
+    &cmd_debug,
     &cmd_help,
     NULL,
 };

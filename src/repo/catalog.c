@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/hex.h"
 #include "base/mem.h"
+#include "repo/lost.h"
 #include "repo/manifest.h"
 #include "repo/manifest_format.h"
 #include "repo/ref.h"
@@ -16,6 +17,7 @@
 
 /* The refs there are, by time. */
 struct refs {
+    struct lost *lost; /* borrowed */
     struct ref_entry {
         struct ref_name parsed;
         char name[NAME_MAX_LEN];
@@ -38,7 +40,8 @@ note_ref(void *cookie, const char *name, const struct store_stat *stat,
 
     (void)stat;
     (void)e;
-    if (!name_parse_ref(name, &parsed))
+    if (!name_parse_ref(name, &parsed) ||
+        lost_has(r->lost, LOST_REF, parsed.id))
         return 0;
     if (r->n == r->room) {
         r->room = r->room ? 2 * r->room : 64;
@@ -62,6 +65,9 @@ by_time(const void *a, const void *b)
 static int
 list_refs(struct repo *r, struct refs *out, struct err *e)
 {
+    out->lost = r->lost;
+    if (lost_refresh(r->lost, e) == -1)
+        return -1;
     if (store_list(r->store, "refs/", note_ref, out, e) == -1)
         return err_wrap(e, "cannot list the backups");
     if (out->n > 0)

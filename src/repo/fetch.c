@@ -113,10 +113,18 @@ struct wanted {
 static int
 is_nowhere(struct fetch *f, const struct wanted *w, struct err *e)
 {
-    char hex[2 * GID_BYTES + 1];
+    char hex[2 * GID_BYTES + 1], pack[NAME_MAX_LEN];
     char damage[ERR_MSG_MAX];
+    struct location lost;
 
     hex_encode(w->name.id, GID_BYTES, hex);
+    if (index_find_lost(f->index, w->name.id, &lost) > 0) {
+        name_pack(lost.kind, lost.pack, pack);
+        return err_set(e, ERR_CORRUPT,
+                       "object %s is lost with %s; a backup of the same data "
+                       "brings it back",
+                       hex, pack);
+    }
     (void)err_set(e, ERR_CORRUPT, "object %s is in no index", hex);
     if (index_damage(f->index, damage, sizeof(damage)))
         (void)err_hint(e, "the cause may be %s", damage);

@@ -13,6 +13,7 @@ const struct format FORMAT_PACK = {"VMKPACK1", "pack", 1, 0};
 const struct format FORMAT_INDEX = {"VMKINDEX", "index segment", 1, 0};
 const struct format FORMAT_SEGMENT = {"VMKSEGMT", "index segment", 1, 0};
 const struct format FORMAT_REF = {"VMKREF01", "backup ref", 1, 0};
+const struct format FORMAT_LOST = {"VMKLOST1", "record of what is lost", 1, 0};
 
 void
 format_put_head(struct buf *b, const struct format *f, uint16_t domain)

@@ -34,6 +34,7 @@ extern const struct format FORMAT_PACK;
 extern const struct format FORMAT_INDEX;   /* a segment as stored, sealed */
 extern const struct format FORMAT_SEGMENT; /* a segment in the clear */
 extern const struct format FORMAT_REF;
+extern const struct format FORMAT_LOST;
 
 void format_put_head(struct buf *b, const struct format *f, uint16_t domain);
 

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "repo/keyring.h"
+#include "repo/lost.h"
 #include "repo/name.h"
 #include "repo/segcache.h"
 #include "store/store.h"
@@ -34,6 +35,7 @@ struct index {
     struct segcache *cache;     /* or NULL */
     bool use_cache;             /* fixed, as is the next */
     char *cache_dir;            /* or NULL */
+    struct lost *lost;          /* borrowed; may be NULL */
     pthread_rwlock_t lock;      /* guards all below */
     struct loaded **loaded;     /* each owned, never changed */
     size_t n, room;
@@ -58,6 +60,12 @@ index_use_cache(struct index *x, const char *dir)
     assert(!x->use_cache && x->n == 0);
     x->use_cache = true;
     x->cache_dir = dir ? xstrdup(dir) : NULL;
+}
+
+void
+index_heed(struct index *x, struct lost *l)
+{
+    x->lost = l;
 }
 
 static void
@@ -237,8 +245,10 @@ list_one(void *cookie, const char *name, const struct store_stat *stat,
 
     (void)stat;
     (void)e;
-    if (!name_parse_index_delta(name, &time_ns, id) || is_loaded(l->index, id))
-        return 0; /* of others, or known */
+    if (!name_parse_index_delta(name, &time_ns, id) ||
+        is_loaded(l->index, id) ||
+        (l->index->lost && lost_has(l->index->lost, LOST_SEGMENT, id)))
+        return 0; /* of others, known, or out of use */
     if (l->n == l->room) {
         l->room = l->room ? 2 * l->room : 64;
         l->names = xrealloc(l->names, l->room * sizeof(l->names[0]));
@@ -266,6 +276,8 @@ refresh_locked(struct index *x, struct err *e)
     uint8_t id[NAME_ID_BYTES];
     int64_t time_ns = 0;
 
+    if (x->lost && lost_refresh(x->lost, e) == -1)
+        return -1;
     if (store_list(x->store, "index/d/", list_one, &l, e) == -1)
         return err_wrap(e, "cannot list the index");
     if (l.n > 0)
@@ -316,9 +328,30 @@ index_publish(struct index *x, struct segment_builder *b, int64_t now_ns,
     return rc;
 }
 
-size_t
-index_find(struct index *x, const uint8_t gid[GID_BYTES],
-           struct location out[INDEX_MAX_LOCATIONS])
+static bool
+is_lost(const struct index *x, const struct location *at)
+{
+    return x->lost && lost_has(x->lost, (enum lost_kind)at->kind, at->pack);
+}
+
+/* The places of an object in one segment that are (not) lost. */
+static size_t
+find_in(const struct index *x, const struct segment *s,
+        const uint8_t gid[GID_BYTES], bool lost, struct location *out,
+        size_t max)
+{
+    struct location at[4 * INDEX_MAX_LOCATIONS];
+    size_t found = segment_find(s, gid, at, ARRAY_LEN(at)), n = 0;
+
+    for (size_t i = 0; i < found && n < max; i++)
+        if (is_lost(x, &at[i]) == lost)
+            out[n++] = at[i];
+    return n;
+}
+
+static size_t
+find(struct index *x, const uint8_t gid[GID_BYTES], bool lost,
+     struct location *out, size_t max)
 {
     size_t n = 0;
 
@@ -327,14 +360,27 @@ index_find(struct index *x, const uint8_t gid[GID_BYTES],
     for (size_t i = 0; i < x->n; i++)
         if (!x->loaded[i]->damaged)
             segment_prefetch(&x->loaded[i]->segment, gid);
-    for (size_t i = x->n; i > 0 && n < INDEX_MAX_LOCATIONS; i--) {
+    for (size_t i = x->n; i > 0 && n < max; i--) {
         const struct loaded *l = x->loaded[i - 1];
         if (!l->damaged && segment_maybe(&l->segment, gid))
-            n += segment_find(&l->segment, gid, out + n,
-                              INDEX_MAX_LOCATIONS - n);
+            n += find_in(x, &l->segment, gid, lost, out + n, max - n);
     }
     (void)pthread_rwlock_unlock(&x->lock);
     return n;
+}
+
+size_t
+index_find(struct index *x, const uint8_t gid[GID_BYTES],
+           struct location out[INDEX_MAX_LOCATIONS])
+{
+    return find(x, gid, false, out, INDEX_MAX_LOCATIONS);
+}
+
+int
+index_find_lost(struct index *x, const uint8_t gid[GID_BYTES],
+                struct location *out)
+{
+    return (int)find(x, gid, true, out, 1);
 }
 
 bool

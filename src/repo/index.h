@@ -21,6 +21,7 @@
 struct err;
 struct index;
 struct keyring;
+struct lost;
 struct store;
 
 enum { INDEX_MAX_LOCATIONS = 4 };
@@ -33,6 +34,10 @@ void index_free(struct index *x); /* NULL is allowed */
  * before the first refresh.  Without it they are in memory. */
 void index_use_cache(struct index *x, const char *dir);
 
+/* From now on what is lost (borrowed) is not found any more: its records are
+ * loaded by index_refresh too.  Before the index is used. */
+void index_heed(struct index *x, struct lost *l);
+
 /* Load the segments that the store has and we don't.  ERR_STORE, ERR_UNSUP. */
 int index_refresh(struct index *x, struct err *e);
 
@@ -44,6 +49,10 @@ int index_publish(struct index *x, struct segment_builder *b, int64_t now_ns,
  * INDEX_MAX_LOCATIONS; 0 if it is in no segment. */
 size_t index_find(struct index *x, const uint8_t gid[GID_BYTES],
                   struct location out[INDEX_MAX_LOCATIONS]);
+
+/* The lost pack that an object was in: 1 and *out, 0 if there is none. */
+int index_find_lost(struct index *x, const uint8_t gid[GID_BYTES],
+                    struct location *out);
 
 /* Why a segment was left out: into the message of an error that it may have
  * caused.  False if none was. */

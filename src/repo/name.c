@@ -163,6 +163,23 @@ name_parse_index_delta(const char *name, int64_t *out_time_ns,
 }
 
 void
+name_lost(int64_t time_ns, const uint8_t id[NAME_ID_BYTES], char *out)
+{
+    char tail[NAME_TIME_LEN + 2 * NAME_ID_BYTES + 2];
+
+    format_tail(time_ns, id, tail);
+    format_name(out, "lost/", tail, "");
+}
+
+bool
+name_parse_lost(const char *name, int64_t *out_time_ns,
+                uint8_t out_id[NAME_ID_BYTES])
+{
+    return text_starts(name, "lost/") &&
+           parse_tail(name + 5, out_time_ns, out_id);
+}
+
+void
 name_ref(const struct ref_name *n, char *out)
 {
     char tail[NAME_TIME_LEN + 2 * NAME_ID_BYTES + 2];

@@ -10,6 +10,7 @@
  *   packs/m/HH/SHA256              metadata
  *   index/d/TIME-ID                ID: random
  *   refs/NAMESPACE/MACHINE/TIME-ID ID: the backup's
+ *   lost/TIME-ID                   ID: random
  *
  * TIME is "2026-11-22t10-00-00.123456789", UTC: names sort by it.
  */
@@ -38,6 +39,8 @@ void name_pack(enum pack_kind kind, const uint8_t sha256[32], char *out);
 void name_index_delta(int64_t time_ns, const uint8_t id[NAME_ID_BYTES],
                       char *out);
 
+void name_lost(int64_t time_ns, const uint8_t id[NAME_ID_BYTES], char *out);
+
 /* Times before 1970 and after 9999 count as 1970. */
 struct ref_name {
     uint32_t ns;
@@ -53,6 +56,8 @@ bool name_parse_index_delta(const char *name, int64_t *out_time_ns,
                             uint8_t out_id[NAME_ID_BYTES]);
 bool name_parse_key(const char *name, uint8_t out_id[NAME_ID_BYTES]);
 bool name_parse_config(const char *name, uint32_t *out_generation); /* not 0 */
+bool name_parse_lost(const char *name, int64_t *out_time_ns,
+                     uint8_t out_id[NAME_ID_BYTES]);
 bool name_parse_pack(const char *name, enum pack_kind *out_kind,
                      uint8_t out_sha256[32]);
 

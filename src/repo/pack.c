@@ -290,6 +290,12 @@ pack_table_done(struct pack_table *t)
     *t = (struct pack_table){0};
 }
 
+bool
+pack_entry_intact(const struct pack_entry *entry, const uint8_t *sealed)
+{
+    return check_of(sealed, entry->len) == entry->check;
+}
+
 int
 pack_check(const uint8_t *p, size_t len, const uint8_t name[32],
            const struct keyring *k, struct err *e)
@@ -302,8 +308,7 @@ pack_check(const uint8_t *p, size_t len, const uint8_t name[32],
     if (pack_unpack_table(p, len, len, k, &t, e) == -1)
         return -1;
     for (uint32_t i = 0; i < t.n && rc == 0; i++)
-        if (check_of(p + t.entries[i].offset, t.entries[i].len) !=
-            t.entries[i].check) {
+        if (!pack_entry_intact(&t.entries[i], p + t.entries[i].offset)) {
             char hex[2 * GID_BYTES + 1];
             hex_encode(t.entries[i].id, GID_BYTES, hex);
             rc = err_set(e, ERR_CORRUPT, "object %s in the pack is damaged",

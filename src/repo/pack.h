@@ -86,6 +86,9 @@ int pack_unpack_table(const uint8_t *front, size_t len, uint64_t pack_len,
                       struct err *e);
 void pack_table_done(struct pack_table *t);
 
+/* Are these its sealed bytes, as they were stored?  Against chance only. */
+bool pack_entry_intact(const struct pack_entry *entry, const uint8_t *sealed);
+
 /* Is this the whole pack of that name, are its table and each object's check
  * right?  Names the object that is not. */
 int pack_check(const uint8_t *p, size_t len, const uint8_t name[32],

@@ -15,6 +15,7 @@
 #include "repo/bundle.h"
 #include "repo/fetch.h"
 #include "repo/index.h"
+#include "repo/lost.h"
 #include "repo/name.h"
 #include "repo/repo_internal.h"
 #include "repo/role.h"
@@ -133,6 +134,8 @@ repo_open_by(struct store *st, const char *password, const char *key_id,
         return -1;
     hex_encode(r->keys.repo_id, sizeof(r->keys.repo_id), r->id);
     r->index = index_new(st, &r->keys);
+    r->lost = lost_new(st, &r->config);
+    index_heed(r->index, r->lost);
     r->fetch = fetch_new(st, &r->keys, r->index);
     *out = STEAL(r);
     return 0;
@@ -145,6 +148,7 @@ repo_close(struct repo *r)
         return;
     fetch_free(r->fetch);
     index_free(r->index);
+    lost_free(r->lost);
     config_done(&r->config);
     keyring_done(&r->keys);
     secret_free(r);

@@ -13,6 +13,7 @@
 struct fetch;
 struct index;
 struct bundle_lock;
+struct lost;
 struct password_cost;
 struct relied;
 struct sealer;
@@ -26,6 +27,7 @@ struct repo {
     char key_name[NAME_MAX_LEN]; /* the bundle that the password opened */
     uint8_t key_role;            /* as it says: enum role */
     struct index *index;
+    struct lost *lost;
     struct fetch *fetch;
     char id[REPO_ID_LEN + 1];
 };

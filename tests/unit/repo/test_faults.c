@@ -5,6 +5,7 @@
  * be read, a backup that was reported as made can be, and the next one works.
  */
 #include "fixture.h"
+#include "repo/checker.h"
 #include "store/store_fault.h"
 #include "store/store_sweep.h"
 
@@ -94,6 +95,39 @@ count_backups(struct sweep *s, struct store *st, const struct store_fault *f,
     return 0;
 }
 
+static void
+first_fault(void *cookie, const struct check_fault *f)
+{
+    struct err *e = cookie;
+
+    if (e->code == ERR_OK)
+        (void)err_set(e, ERR_CORRUPT, "%s %s: %s", check_what_name(f->what),
+                      f->name, f->why);
+}
+
+/* A check of all data finds nothing, but for the half objects above. */
+static int
+check_all(struct sweep *s, struct store *st, const struct store_fault *f,
+          struct err *e)
+{
+    CLEANUP(repo_closep) struct repo *r = NULL;
+    struct err fault = {0};
+    const struct check_options o = {.data.read = CHECK_READ_ALL,
+                                    .threads = 1,
+                                    .fault = first_fault,
+                                    .fault_cookie = &fault};
+    struct check_result result;
+
+    if (repo_open(st, PASSWORD, &r, e) == -1 ||
+        check_repo(r, &o, s->cancel, &result, e) == -1)
+        return -1;
+    if (result.faults == 0 || f->what == STORE_FAULT_CUT)
+        return 0;
+    *e = fault;
+    return err_wrap(e, "a check found %llu faults",
+                    (unsigned long long)result.faults);
+}
+
 /* ---- a backup on a repository that has one ---------------------------- */
 
 static int
@@ -127,6 +161,8 @@ check_second(void *cookie, struct store *inner, const struct store_fault *f,
     s->not_made += rc == -1;
     if (back_up(s, inner, 1, e) == -1)
         return err_wrap(e, "the next backup does not work");
+    if (check_all(s, inner, f, e) == -1)
+        return -1;
     return count_backups(s, inner, f, &c, e);
 }
 
@@ -141,6 +177,7 @@ any_operation_of_a_backup_may_fail(void **state)
     uint64_t rounds = 0;
 
     assert_ok(store_sweep(&sweep, &rounds, e));
+    print_message("# %llu points of failure\n", (unsigned long long)rounds);
     assert_true(rounds > 50);
     assert_true(s->made > 0 && s->not_made > 20);
 }
@@ -173,7 +210,9 @@ check_init(void *cookie, struct store *inner, const struct store_fault *f,
         return -1;
     if (rc == 0 && c.seen[0] != 1)
         return err_set(e, ERR_NOENT, "it was reported as made and is not");
-    return back_up(s, inner, 0, e);
+    if (back_up(s, inner, 0, e) == -1)
+        return -1;
+    return check_all(s, inner, f, e);
 }
 
 static void
@@ -186,6 +225,7 @@ any_operation_of_init_may_fail(void **state)
     uint64_t rounds = 0;
 
     assert_ok(store_sweep(&sweep, &rounds, e));
+    print_message("# %llu points of failure\n", (unsigned long long)rounds);
     assert_true(rounds > 30);
 }
 
