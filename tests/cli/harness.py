@@ -254,6 +254,7 @@ def matches(pattern, text):
 
 def main():
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
     module = sys.modules['__main__']
     tests = [f for name, f in vars(module).items() if name.startswith('test_')]
     failed = 0

@@ -216,5 +216,6 @@ main(void)
         cmocka_unit_test(a_broken_pipe_does_not_kill),
     };
 
+    (void)signal(SIGHUP, SIG_DFL); /* under nohup it is ignored */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
