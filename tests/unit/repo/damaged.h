@@ -65,6 +65,9 @@ damaged_note(void *cookie, const char *name, const struct store_stat *stat,
 
     (void)stat;
     (void)e;
+    /* Only the storage's time of a marker counts, and it ends with its run. */
+    if (strncmp(name, "sess/", strlen("sess/")) == 0)
+        return 0;
     assert_true(d->n < DAMAGED_OBJECTS);
     damaged_copy(d->names[d->n++], sizeof(d->names[0]), name);
     return 0;
