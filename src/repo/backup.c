@@ -231,6 +231,22 @@ backup_chunker(const struct backup_writer *b, uint64_t *out_seed)
     return b->chunker;
 }
 
+bool
+backup_base_has(const struct backup_writer *b,
+                const uint8_t h[CAPABILITY_BYTES])
+{
+    struct object_name name;
+
+    object_name_of(h, &name);
+    return sync_base_has(b->sync, name.id);
+}
+
+struct repo *
+backup_repo(const struct backup_writer *b)
+{
+    return b->repo;
+}
+
 unsigned
 backup_threads(const struct backup_writer *b)
 {

@@ -7,7 +7,6 @@
 
 #include "base/bytes.h"
 
-enum { FIXED64K_BLOCKS = 16 };
 enum {
     BA8_MIN_BLOCKS = 4,
     BA8_MAX_BLOCKS = 64,
@@ -44,9 +43,10 @@ block_at(const struct slot *s, uint32_t block)
 }
 
 static bool
-has_data(const struct slot *s, uint32_t block)
+has_data(const struct chunker_run *run, const struct slot *s, uint32_t block)
 {
     return is_marked(s, block) &&
+           (!run->need || run->need(run->need_cookie, block)) &&
            !bytes_are_zero(block_at(s, block), VOLUME_BLOCK_BYTES);
 }
 
@@ -54,13 +54,13 @@ static bool
 next_fixed64k(struct chunker_run *run, struct slot *s, struct chunk *out)
 {
     while (run->at < VOLUME_SLOT_BLOCKS) {
-        uint32_t first = run->at, end = run->at + FIXED64K_BLOCKS;
+        uint32_t first = run->at, end = run->at + CHUNKER_CELL_BLOCKS;
         run->at = end;
-        while (first < end && !has_data(s, first))
+        while (first < end && !has_data(run, s, first))
             first++;
         if (first == end)
             continue;
-        while (!has_data(s, end - 1))
+        while (end > first && !has_data(run, s, end - 1))
             end--;
         for (uint32_t i = first; i < end; i++)
             if (!is_marked(s, i))
@@ -84,14 +84,14 @@ next_ba8(struct chunker_run *run, const struct slot *s, struct chunk *out)
 {
     uint32_t first = run->at;
 
-    while (first < VOLUME_SLOT_BLOCKS && !has_data(s, first))
+    while (first < VOLUME_SLOT_BLOCKS && !has_data(run, s, first))
         first++;
     if (first == VOLUME_SLOT_BLOCKS)
         return false;
     uint32_t limit =
         (uint32_t)u64_min(first + BA8_MAX_BLOCKS, VOLUME_SLOT_BLOCKS);
     uint32_t end = first + 1;
-    while (end < limit && has_data(s, end)) {
+    while (end < limit && has_data(run, s, end)) {
         end++;
         if (end - first >= BA8_MIN_BLOCKS && ends_chunk(run, s, end - 1))
             break;

@@ -237,6 +237,15 @@ lost_has(struct lost *l, enum lost_kind kind, const uint8_t *name)
     return has;
 }
 
+bool
+lost_any_pack(struct lost *l)
+{
+    (void)pthread_mutex_lock(&l->lock);
+    bool any = l->items[LOST_DATA_PACK].n > 0 || l->items[LOST_META_PACK].n > 0;
+    (void)pthread_mutex_unlock(&l->lock);
+    return any;
+}
+
 static int
 publish_one(struct lost *l, const struct lost_item *items, size_t n,
             const struct keyring *k, struct err *e)

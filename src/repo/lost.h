@@ -66,6 +66,9 @@ int lost_refresh(struct lost *l, struct err *e);
 
 bool lost_has(struct lost *l, enum lost_kind kind, const uint8_t *name);
 
+/* Is any pack lost? */
+bool lost_any_pack(struct lost *l);
+
 /* Store a record of these (more than one if they are many), which count from
  * then on.  ERR_KEY without the maintenance key. */
 int lost_publish(struct lost *l, const struct lost_item *items, size_t n,

@@ -83,6 +83,11 @@ void backup_volume_ended(struct backup_writer *b);
 /* How its volumes are cut: the chunker, and its secret. */
 uint8_t backup_chunker(const struct backup_writer *b, uint64_t *out_seed);
 
+/* Was the backup begun on one that has a volume of this root? */
+bool backup_base_has(const struct backup_writer *b,
+                     const uint8_t h[CAPABILITY_BYTES]);
+struct repo *backup_repo(const struct backup_writer *b);
+
 /* A slot's memory, for a caller to fill; waits while there are too many. */
 int backup_take_slot(struct backup_writer *b, struct slot **out, struct err *e);
 void backup_give_slot(struct backup_writer *b, struct slot *s);
@@ -108,6 +113,13 @@ int backup_store_leaf(struct backup_writer *b, struct sealer *s, const void *p,
                       struct err *e);
 int backup_store_node(struct backup_writer *b, struct sealer *s, struct node *n,
                       uint8_t out_h[CAPABILITY_BYTES], struct err *e);
+
+/* ---- volume_base.c, for volume_write.c ------------------------------- */
+
+/* ERR_CORRUPT if anything below the root was in a pack that is lost: who takes
+ * it over unseen would never bring it back.  Free where nothing is lost. */
+int base_check_lost(struct repo *r, const struct volume_root *root,
+                    struct err *e);
 
 /* ---- publish.c, for backup.c ----------------------------------------- */
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/hex.h"
@@ -27,6 +28,7 @@ struct sync {
     struct gidset lists; /* the condemned lists that were read */
     bool has_base, base_lost;
     struct ref_name base;
+    struct gidset base_roots;
     pthread_rwlock_t lock;   /* guards the one below */
     struct gidset condemned; /* packs, by the front of their names */
 };
@@ -47,6 +49,7 @@ sync_free(struct sync *s)
     if (!s)
         return;
     gidset_done(&s->lists);
+    gidset_done(&s->base_roots);
     gidset_done(&s->condemned);
     (void)pthread_rwlock_destroy(&s->lock);
     free(s);
@@ -71,6 +74,12 @@ const uint8_t *
 sync_base(const struct sync *s)
 {
     return s->has_base && !s->base_lost ? s->base.id : NULL;
+}
+
+bool
+sync_base_has(const struct sync *s, const uint8_t gid[16])
+{
+    return gidset_has(&s->base_roots, gid);
 }
 
 bool
@@ -139,6 +148,28 @@ base_is_good(struct repo *r, const struct ref_name *ref, struct err *e)
     return gone == -1 ? -1 : !gone;
 }
 
+/* The volumes that may be taken over. */
+static int
+read_roots(struct sync *s, const struct ref_name *ref, struct err *e)
+{
+    CLEANUP(buf_done) struct buf bytes = buf_of(REF_MAX_BYTES);
+    CLEANUP(freep) struct ref_root *roots = NULL;
+    struct repo *r = s->repo;
+    struct ref_head head = {0};
+    char name[NAME_MAX_LEN];
+    size_t n = 0;
+
+    name_ref(ref, name);
+    if (store_get_all(r->store, name, &bytes, e) == -1 ||
+        ref_open_head(bytes.p, bytes.len, name, &r->config, &head, e) == -1 ||
+        ref_open_roots(bytes.p, bytes.len, &r->keys, &roots, &n, e) == -1)
+        return err_wrap(e, "%s", name);
+    for (size_t i = 0; i < n; i++)
+        if (!bytes_are_zero(roots[i].gid, GID_BYTES))
+            (void)gidset_add(&s->base_roots, roots[i].gid);
+    return 0;
+}
+
 int
 sync_set_base(struct sync *s, const char *id, struct err *e)
 {
@@ -149,7 +180,7 @@ sync_set_base(struct sync *s, const char *id, struct err *e)
     if (store_list(s->repo->store, "refs/", note_ref, &search, e) == -1)
         return err_wrap(e, "cannot list the backups");
     int good = search.any ? base_is_good(s->repo, &search.found, e) : 0;
-    if (good == -1)
+    if (good == -1 || (good == 1 && read_roots(s, &search.found, e) == -1))
         return -1;
     if (good == 0)
         return err_set(e, ERR_NOENT,

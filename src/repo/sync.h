@@ -40,6 +40,8 @@ bool sync_condemned(struct sync *s, const uint8_t sum[32]);
 
 /* The base, if there is one that was still good at the last sync; else NULL. */
 const uint8_t *sync_base(const struct sync *s);
+/* Has the base, good or not, a volume of which this is the root? */
+bool sync_base_has(const struct sync *s, const uint8_t gid[16]);
 /* Was there one, and now it has been retired? */
 bool sync_base_lost(const struct sync *s);
 /* Nothing relies on the base any more. */

@@ -58,21 +58,44 @@ by_index(const void *a, const void *b)
     return (x->index > y->index) - (x->index < y->index);
 }
 
+struct builder {
+    tree_base_fn *base; /* or NULL */
+    tree_store_fn *store;
+    void *cookie;
+};
+
+/* The node above l->items[i] and its siblings: null if they all are. */
+static int
+build_node(const struct builder *b, uint8_t level, const struct tree_list *l,
+           size_t *i, struct tree_item *out, struct err *e)
+{
+    uint8_t children[NODE_FANOUT][CAPABILITY_BYTES] = {{0}};
+    CLEANUP(node_freep) struct node *n = node_new(level);
+
+    out->index = l->items[*i].index / NODE_FANOUT;
+    memset(out->h, 0, sizeof(out->h));
+    if (b->base && b->base(b->cookie, level, out->index, children, e) == -1)
+        return -1;
+    for (; *i < l->n && l->items[*i].index / NODE_FANOUT == out->index; ++*i)
+        memcpy(children[l->items[*i].index % NODE_FANOUT], l->items[*i].h,
+               CAPABILITY_BYTES);
+    for (uint32_t k = 0; k < NODE_FANOUT; k++)
+        if (!bytes_are_zero(children[k], CAPABILITY_BYTES))
+            node_add_child(n, k, children[k]);
+    return n->n == 0 ? 0 : b->store(b->cookie, n, out->h, e);
+}
+
 /* From the items of one level, in order, to those of the next, in place: there
  * are never more of these. */
 static int
-build_level(struct tree_list *l, uint8_t level, tree_store_fn *fn, void *cookie,
+build_level(const struct builder *b, uint8_t level, struct tree_list *l,
             struct err *e)
 {
     size_t made = 0;
 
     for (size_t i = 0; i < l->n;) {
-        CLEANUP(node_freep) struct node *n = node_new(level);
-        struct tree_item parent = {.index = l->items[i].index / NODE_FANOUT};
-        for (; i < l->n && l->items[i].index / NODE_FANOUT == parent.index; i++)
-            node_add_child(n, (uint32_t)(l->items[i].index % NODE_FANOUT),
-                           l->items[i].h);
-        if (fn(cookie, n, parent.h, e) == -1)
+        struct tree_item parent;
+        if (build_node(b, level, l, &i, &parent, e) == -1)
             return -1;
         l->items[made++] = parent;
     }
@@ -81,9 +104,12 @@ build_level(struct tree_list *l, uint8_t level, tree_store_fn *fn, void *cookie,
 }
 
 int
-tree_build(struct tree_list *l, uint8_t levels, tree_store_fn *fn, void *cookie,
-           uint8_t out_h[CAPABILITY_BYTES], struct err *e)
+tree_build(struct tree_list *l, uint8_t levels, tree_base_fn *base,
+           tree_store_fn *store, void *cookie, uint8_t out_h[CAPABILITY_BYTES],
+           struct err *e)
 {
+    const struct builder b = {base, store, cookie};
+
     if (l->n == 0) {
         memset(out_h, 0, CAPABILITY_BYTES);
         return 0;
@@ -94,7 +120,7 @@ tree_build(struct tree_list *l, uint8_t levels, tree_store_fn *fn, void *cookie,
             return err_set(e, ERR_USAGE, "slot %llu was submitted twice",
                            (unsigned long long)l->items[i].index);
     for (uint8_t level = 1; level <= levels; level++)
-        if (build_level(l, level, fn, cookie, e) == -1)
+        if (build_level(&b, level, l, e) == -1)
             return -1;
     memcpy(out_h, l->items[0].h, CAPABILITY_BYTES);
     return 0;

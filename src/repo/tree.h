@@ -21,7 +21,8 @@ uint8_t tree_levels(uint64_t size_bytes);
 /* The slots below one node of `level`. */
 uint64_t tree_slots_below(uint8_t level);
 
-/* A node of the level at hand that is not null, at its position in it. */
+/* A node of the level at hand, at its position in it.  All zero: null, which
+ * needs to be said only where a base has something. */
 struct tree_item {
     uint64_t index;
     uint8_t h[CAPABILITY_BYTES];
@@ -40,12 +41,20 @@ void tree_list_done(struct tree_list *l);
 typedef int tree_store_fn(void *cookie, struct node *n,
                           uint8_t out_h[CAPABILITY_BYTES], struct err *e);
 
+/* The children of a node of the base, all zero where there are none: what is
+ * not in the list is as it is there. */
+typedef int tree_base_fn(void *cookie, uint8_t level, uint64_t index,
+                         uint8_t out[NODE_FANOUT][CAPABILITY_BYTES],
+                         struct err *e);
+
 /*
  * Build the levels above the slots in `l` (in any order; used up), and put the
- * root's capability into out_h: all zero if there is no slot.  ERR_USAGE if a
- * slot is there twice.
+ * root's capability into out_h: all zero if all slots are null.  On a base
+ * (NULL: none) there must be one slot at least.  ERR_USAGE if a slot is there
+ * twice.
  */
-int tree_build(struct tree_list *l, uint8_t levels, tree_store_fn *fn,
-               void *cookie, uint8_t out_h[CAPABILITY_BYTES], struct err *e);
+int tree_build(struct tree_list *l, uint8_t levels, tree_base_fn *base,
+               tree_store_fn *store, void *cookie,
+               uint8_t out_h[CAPABILITY_BYTES], struct err *e);
 
 #endif

@@ -47,7 +47,8 @@ struct slot {
     uint64_t index; /* covers [index * SLOT_BYTES, + len) of the volume */
     uint32_t len;   /* SLOT_BYTES, less at the volume's end */
     uint8_t *data;  /* SLOT_BYTES; undefined where not marked */
-    uint64_t marked[VOLUME_SLOT_BLOCKS / 64]; /* one bit a block: filled in */
+    uint64_t marked[VOLUME_SLOT_BLOCKS / 64];  /* one bit a block: filled in */
+    uint64_t changed[VOLUME_SLOT_BLOCKS / 64]; /* only on a base: see below */
     struct volume_writer *owner;
     int (*fill)(void *cookie, struct slot *s, struct err *e); /* or NULL */
     void *fill_cookie;
@@ -65,6 +66,28 @@ struct volume_writer;
  */
 int volume_begin(struct backup_writer *b, const char *name, uint64_t size_bytes,
                  struct volume_writer **out, struct err *e);
+
+/*
+ * The same for a volume that mostly equals `base`, which is a volume of the
+ * backup that this one was begun on (backup_options.base), of the same size.
+ * Slots that are never submitted are the base's.  So are, in a submitted one,
+ * the blocks that slot_change and slot_mark have not named; marked ones are
+ * data, and those that are changed and not marked read as zeros.  Costs what
+ * changed, in work and memory: of the base, only what the cuts near changes
+ * need is read.  It is cut by the base's chunker, and its root is the one that
+ * writing all of it would have given.
+ *
+ * ERR_USAGE: `base` is not of that backup.  ERR_UNSUP: its chunker is not
+ * known here.  ERR_CORRUPT, also later: the base is damaged or partly lost.
+ * After any of these, read everything, in a backup without base.
+ */
+int volume_begin_on(struct backup_writer *b, const char *name,
+                    const struct volume_root *base, struct volume_writer **out,
+                    struct err *e);
+
+/* [offset, offset + len) of the slot is no longer the base's, with `offset` and
+ * `len` as for slot_mark, which says so too. */
+void slot_change(struct slot *s, uint32_t offset, uint32_t len);
 
 /* An empty slot, the caller's until submitted or dropped.  Waits while the
  * backup has as much in memory as it may (so who holds slots while he asks for

@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "repo/descend.h"
 #include "repo/fetch.h"
 #include "repo/repo_internal.h"
 #include "repo/tree.h"
@@ -43,38 +44,11 @@ volume_closep(struct volume_reader **v)
     volume_close(*v);
 }
 
-/*
- * Walk from the root towards slot `index`: 1 and the slot's capability in out_h
- * if it is not null; 0 and in *out_next the first slot behind the null subtree.
- */
 static int
 find_slot(struct volume_reader *v, uint64_t index,
           uint8_t out_h[CAPABILITY_BYTES], uint64_t *out_next, struct err *e)
 {
-    uint8_t h[CAPABILITY_BYTES];
-
-    memcpy(h, v->root.h, sizeof(h));
-    for (uint8_t level = v->root.levels;; level--) {
-        uint64_t below = tree_slots_below(level);
-        if (bytes_are_zero(h, sizeof(h))) {
-            *out_next = (index / below + 1) * below;
-            return 0;
-        }
-        if (level == 0)
-            break;
-        struct fetched_node *fetched = NULL;
-        if (fetch_node(v->fetch, h, level, &fetched, e) == -1)
-            return -1;
-        const struct node *n = fetched_node(fetched);
-        uint32_t child = index / (below / NODE_FANOUT) % NODE_FANOUT;
-        if (child < n->n)
-            memcpy(h, n->entries[child].h, sizeof(h));
-        else
-            memset(h, 0, sizeof(h));
-        fetch_node_put(v->fetch, fetched);
-    }
-    memcpy(out_h, h, sizeof(h));
-    return 1;
+    return descend(v->fetch, &v->root, 0, index, out_h, out_next, e);
 }
 
 int

@@ -9,6 +9,9 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "repo/chunker.h"
+#include "repo/descend.h"
+#include "repo/fetch.h"
+#include "repo/recut.h"
 #include "repo/repo_internal.h"
 #include "repo/tree.h"
 
@@ -16,17 +19,20 @@ struct volume_writer {
     struct backup_writer *backup;
     char *name; /* for messages */
     uint64_t size_bytes;
+    bool based;
+    struct volume_root base; /* if so */
     uint8_t chunker;
     uint64_t chunker_seed;
     pthread_mutex_t lock; /* guards the two below */
     pthread_cond_t done;  /* no job is left */
     size_t jobs;
-    struct tree_list slots; /* those that are not all zero */
+    struct tree_list slots; /* those that are not what they are by default:
+                             * all zero, or as in the base */
 };
 
-int
-volume_begin(struct backup_writer *b, const char *name, uint64_t size_bytes,
-             struct volume_writer **out, struct err *e)
+static int
+begin(struct backup_writer *b, const char *name, uint64_t size_bytes,
+      struct volume_writer **out, struct err *e)
 {
     if (size_bytes > VOLUME_SIZE_MAX)
         return err_set(e, ERR_LIMIT,
@@ -49,6 +55,53 @@ volume_begin(struct backup_writer *b, const char *name, uint64_t size_bytes,
 }
 
 int
+volume_begin(struct backup_writer *b, const char *name, uint64_t size_bytes,
+             struct volume_writer **out, struct err *e)
+{
+    return begin(b, name, size_bytes, out, e);
+}
+
+static int
+check_base(struct backup_writer *b, const struct volume_root *base,
+           struct err *e)
+{
+    if (base->size_bytes <= VOLUME_SIZE_MAX &&
+        base->levels != tree_levels(base->size_bytes))
+        return err_set(e, ERR_CORRUPT,
+                       "a volume of %llu bytes does not have %u levels",
+                       (unsigned long long)base->size_bytes, base->levels);
+    if (!chunker_is_known(base->chunker))
+        return err_set(e, ERR_UNSUP,
+                       "what it is based on was cut in a way (%u) that this "
+                       "vmkeep does not know; use a newer one, or read all",
+                       base->chunker);
+    if (!bytes_are_zero(base->h, sizeof(base->h)) &&
+        !backup_base_has(b, base->h))
+        return err_set(e, ERR_USAGE,
+                       "what it is based on is no volume of the backup that "
+                       "this one was begun on");
+    return base_check_lost(backup_repo(b), base, e);
+}
+
+int
+volume_begin_on(struct backup_writer *b, const char *name,
+                const struct volume_root *base, struct volume_writer **out,
+                struct err *e)
+{
+    struct volume_writer *v = NULL;
+
+    if (check_base(b, base, e) == -1)
+        return err_wrap(e, "volume \"%s\"", name);
+    if (begin(b, name, base->size_bytes, &v, e) == -1)
+        return -1;
+    v->based = true;
+    v->base = *base;
+    v->chunker = base->chunker;
+    *out = v;
+    return 0;
+}
+
+int
 volume_slot(struct volume_writer *v, uint64_t index, struct slot **out,
             struct err *e)
 {
@@ -63,29 +116,44 @@ volume_slot(struct volume_writer *v, uint64_t index, struct slot **out,
     s->len = (uint32_t)u64_min(VOLUME_SLOT_BYTES,
                                v->size_bytes - index * VOLUME_SLOT_BYTES);
     memset(s->marked, 0, sizeof(s->marked));
+    memset(s->changed, 0, sizeof(s->changed));
     s->owner = v;
     s->fill = NULL;
     *out = s;
     return 0;
 }
 
+static void
+set_blocks(uint64_t *bits, uint32_t offset, uint32_t len)
+{
+    uint32_t last = (offset + len - 1) / VOLUME_BLOCK_BYTES;
+
+    for (uint32_t i = offset / VOLUME_BLOCK_BYTES; i <= last; i++)
+        bits[i / 64] |= UINT64_C(1) << (i % 64);
+}
+
 void
-slot_mark(struct slot *s, uint32_t offset, uint32_t len)
+slot_change(struct slot *s, uint32_t offset, uint32_t len)
 {
     assert(offset % VOLUME_BLOCK_BYTES == 0 &&
            range_inside(offset, len, s->len));
+    assert((offset + len) % VOLUME_BLOCK_BYTES == 0 || offset + len == s->len);
+    if (len > 0)
+        set_blocks(s->changed, offset, len);
+}
+
+void
+slot_mark(struct slot *s, uint32_t offset, uint32_t len)
+{
+    uint32_t end = offset + len;
+
+    slot_change(s, offset, len);
     if (len == 0)
         return;
-    uint32_t end = offset + len;
-    uint32_t last = (end - 1) / VOLUME_BLOCK_BYTES;
-
     /* The last block of a volume may be short; all of a block is stored. */
-    if (end % VOLUME_BLOCK_BYTES != 0) {
-        assert(end == s->len);
+    if (end % VOLUME_BLOCK_BYTES != 0)
         memset(s->data + end, 0, VOLUME_BLOCK_BYTES - end % VOLUME_BLOCK_BYTES);
-    }
-    for (uint32_t i = offset / VOLUME_BLOCK_BYTES; i <= last; i++)
-        s->marked[i / 64] |= UINT64_C(1) << (i % 64);
+    set_blocks(s->marked, offset, len);
 }
 
 static uint64_t
@@ -98,31 +166,80 @@ marked_bytes(const struct slot *s)
     return u64_min(blocks * VOLUME_BLOCK_BYTES, s->len);
 }
 
-/* Cut into leaves, store these, then the node above them. */
+/* Cut into leaves, store those that are not the base's, and put all of them
+ * into `n`. */
+static int
+store_leaves(struct volume_writer *v, struct recut *cut, struct sealer *sealer,
+             struct node *n, struct err *e)
+{
+    uint8_t h[CAPABILITY_BYTES];
+    struct piece piece = {0};
+    uint32_t at = 0;
+    int more = 0;
+
+    while ((more = recut_next(cut, &piece, e)) == 1) {
+        if (!piece.h &&
+            backup_store_leaf(
+                v->backup, sealer,
+                cut->slot->data + (size_t)piece.first * VOLUME_BLOCK_BYTES,
+                (size_t)piece.blocks * VOLUME_BLOCK_BYTES, h, e) == -1)
+            return -1;
+        node_add_hole(n, piece.first - at);
+        node_add_leaf(n, piece.blocks, piece.h ? piece.h : h);
+        at = piece.first + piece.blocks;
+    }
+    return more;
+}
+
+/* The base's node of this slot: 1 and both, 0 if it is null. */
+static int
+get_base(struct volume_writer *v, uint64_t index, uint8_t h[CAPABILITY_BYTES],
+         struct fetched_node **out, struct err *e)
+{
+    struct fetch *f = backup_repo(v->backup)->fetch;
+    uint64_t next = 0;
+
+    memset(h, 0, CAPABILITY_BYTES);
+    int rc = v->based ? descend(f, &v->base, 0, index, h, &next, e) : 0;
+    if (rc == 1 && fetch_node(f, h, 0, out, e) == -1)
+        rc = -1;
+    return rc;
+}
+
+static int
+store_node_of(struct volume_writer *v, struct recut *cut, struct sealer *sealer,
+              uint8_t out_h[CAPABILITY_BYTES], struct err *e)
+{
+    CLEANUP(node_freep) struct node *n = node_new(0);
+
+    memset(out_h, 0, CAPABILITY_BYTES);
+    if (store_leaves(v, cut, sealer, n, e) == -1)
+        return -1;
+    return n->n == 0 ? 0 : backup_store_node(v->backup, sealer, n, out_h, e);
+}
+
+/* The leaves of a slot, and the node above them. */
 static int
 store_slot(struct volume_writer *v, struct slot *s, struct sealer *sealer,
            struct err *e)
 {
-    CLEANUP(node_freep) struct node *n = node_new(0);
-    struct chunker_run run = {.chunker = v->chunker, .seed = v->chunker_seed};
-    struct chunk chunk = {0};
-    uint8_t h[CAPABILITY_BYTES];
-    uint32_t at = 0;
+    struct fetch *f = backup_repo(v->backup)->fetch;
+    uint8_t base_h[CAPABILITY_BYTES], h[CAPABILITY_BYTES];
+    struct fetched_node *base = NULL;
+    struct recut cut;
 
-    while (chunker_next(&run, s, &chunk)) {
-        if (backup_store_leaf(
-                v->backup, sealer,
-                s->data + (size_t)chunk.first * VOLUME_BLOCK_BYTES,
-                (size_t)chunk.blocks * VOLUME_BLOCK_BYTES, h, e) == -1)
-            return -1;
-        node_add_hole(n, chunk.first - at);
-        node_add_leaf(n, chunk.blocks, h);
-        at = chunk.first + chunk.blocks;
-    }
-    if (n->n == 0)
+    int rc = get_base(v, s->index, base_h, &base, e);
+    if (rc != -1)
+        rc = recut_init(&cut, f, base ? fetched_node(base) : NULL, s,
+                        v->chunker, v->chunker_seed, e);
+    if (rc == 0)
+        rc = store_node_of(v, &cut, sealer, h, e);
+    fetch_node_put(f, base);
+    if (rc == -1)
+        return v->based ? err_wrap(e, "slot %llu", (unsigned long long)s->index)
+                        : -1;
+    if (memcmp(h, base_h, sizeof(h)) == 0)
         return 0;
-    if (backup_store_node(v->backup, sealer, n, h, e) == -1)
-        return -1;
     (void)pthread_mutex_lock(&v->lock);
     tree_list_add(&v->slots, s->index, h);
     (void)pthread_mutex_unlock(&v->lock);
@@ -202,7 +319,7 @@ wait_for_jobs(struct volume_writer *v)
 }
 
 struct storing {
-    struct backup_writer *backup;
+    struct volume_writer *volume;
     struct sealer *sealer;
 };
 
@@ -212,9 +329,31 @@ store_node(void *cookie, struct node *n, uint8_t out_h[CAPABILITY_BYTES],
 {
     struct storing *s = cookie;
 
-    if (backup_check(s->backup, e) == -1)
+    if (backup_check(s->volume->backup, e) == -1)
         return -1;
-    return backup_store_node(s->backup, s->sealer, n, out_h, e);
+    return backup_store_node(s->volume->backup, s->sealer, n, out_h, e);
+}
+
+static int
+base_children(void *cookie, uint8_t level, uint64_t index,
+              uint8_t out[NODE_FANOUT][CAPABILITY_BYTES], struct err *e)
+{
+    struct volume_writer *v = ((struct storing *)cookie)->volume;
+    struct fetch *f = backup_repo(v->backup)->fetch;
+    struct fetched_node *fetched = NULL;
+    uint8_t h[CAPABILITY_BYTES];
+    uint64_t next = 0;
+
+    int rc = descend(f, &v->base, level, index, h, &next, e);
+    if (rc != 1)
+        return rc;
+    if (fetch_node(f, h, level, &fetched, e) == -1)
+        return -1;
+    const struct node *n = fetched_node(fetched);
+    for (uint32_t i = 0; i < n->n; i++)
+        memcpy(out[i], n->entries[i].h, CAPABILITY_BYTES);
+    fetch_node_put(f, fetched);
+    return 0;
 }
 
 static int
@@ -226,9 +365,14 @@ build(struct volume_writer *v, struct volume_root *out, struct err *e)
 
     if (backup_check(v->backup, e) == -1)
         return -1;
+    if (v->based && v->slots.n == 0) { /* nothing has changed */
+        *out = v->base;
+        return 0;
+    }
     struct seat *seat = backup_take_seat(v->backup);
-    struct storing s = {.backup = v->backup, .sealer = seat->sealer};
-    int rc = tree_build(&v->slots, root.levels, store_node, &s, root.h, e);
+    struct storing s = {.volume = v, .sealer = seat->sealer};
+    int rc = tree_build(&v->slots, root.levels, v->based ? base_children : NULL,
+                        store_node, &s, root.h, e);
     backup_give_seat(v->backup, seat);
     if (rc == -1) {
         (void)err_wrap(e, "volume \"%s\"", v->name);

@@ -66,7 +66,7 @@ no_slots_are_a_null_root(void **state)
 
     (void)state;
     memset(h, 1, sizeof(h));
-    assert_ok(tree_build(&l, 4, store, &s, h, e));
+    assert_ok(tree_build(&l, 4, NULL, store, &s, h, e));
     assert_memory_equal(h, zero, sizeof(h));
 }
 
@@ -80,7 +80,7 @@ a_single_slot_is_its_own_root(void **state)
     (void)state;
     memset(want, 1, sizeof(want));
     add(&l, 0);
-    assert_ok(tree_build(&l, 0, store, &s, h, e));
+    assert_ok(tree_build(&l, 0, NULL, store, &s, h, e));
     assert_memory_equal(h, want, sizeof(h));
     assert_int_equal(s.nodes[1], 0);
 }
@@ -98,7 +98,7 @@ only_nodes_above_slots_are_stored(void **state)
     add(&l, 128);
     add(&l, 128 * 128 * 50);
     add(&l, 128 * 128 * 127 + 128 * 127 + 127);
-    assert_ok(tree_build(&l, 3, store, &s, h, e));
+    assert_ok(tree_build(&l, 3, NULL, store, &s, h, e));
     assert_int_equal(s.nodes[1], 4);
     assert_int_equal(s.nodes[2], 3);
     assert_int_equal(s.nodes[3], 1);
@@ -116,8 +116,8 @@ the_order_does_not_matter(void **state)
         add(&a, i * 3);
         add(&b, (999 - i) * 3);
     }
-    assert_ok(tree_build(&a, 2, store, &s, first, e));
-    assert_ok(tree_build(&b, 2, store, &s, second, e));
+    assert_ok(tree_build(&a, 2, NULL, store, &s, first, e));
+    assert_ok(tree_build(&b, 2, NULL, store, &s, second, e));
     assert_memory_equal(first, second, sizeof(first));
     tree_list_done(&a);
     tree_list_done(&b);
@@ -134,8 +134,8 @@ the_position_does_matter(void **state)
     (void)state;
     tree_list_add(&a, 1, h);
     tree_list_add(&b, 2, h);
-    assert_ok(tree_build(&a, 1, store, &s, first, e));
-    assert_ok(tree_build(&b, 1, store, &s, second, e));
+    assert_ok(tree_build(&a, 1, NULL, store, &s, first, e));
+    assert_ok(tree_build(&b, 1, NULL, store, &s, second, e));
     assert_memory_not_equal(first, second, sizeof(first));
     tree_list_done(&a);
     tree_list_done(&b);
@@ -152,7 +152,7 @@ a_slot_twice_is_refused(void **state)
     add(&l, 5);
     add(&l, 9);
     add(&l, 5);
-    assert_fails(tree_build(&l, 1, store, &s, h, e), ERR_USAGE, "slot 5");
+    assert_fails(tree_build(&l, 1, NULL, store, &s, h, e), ERR_USAGE, "slot 5");
 }
 
 static void
@@ -164,7 +164,7 @@ failures_travel_up(void **state)
 
     (void)state;
     add(&l, 5);
-    assert_fails(tree_build(&l, 1, store, &s, h, e), ERR_STORE, "no");
+    assert_fails(tree_build(&l, 1, NULL, store, &s, h, e), ERR_STORE, "no");
 }
 
 int

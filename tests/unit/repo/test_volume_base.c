@@ -1,0 +1,632 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Volumes that mostly equal one of another backup (volume_begin_on). */
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "fixture.h"
+#include "repo/chunker.h"
+#include "repo/forget.h"
+#include "repo/lost.h"
+#include "repo/volume.h"
+
+enum { BLOCK = VOLUME_BLOCK_BYTES, SLOT = VOLUME_SLOT_BYTES };
+
+static int
+setup(void **state)
+{
+    struct fixture *f = xcalloc(1, sizeof(*f));
+
+    fixture_start(f);
+    *state = f;
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    fixture_end(*state);
+    free(*state);
+    return 0;
+}
+
+/* ---- a volume, and what changed in it ---------------------------------- */
+
+/* Content that is compared with, and which of its blocks may have changed. */
+struct disk {
+    uint8_t *p; /* of whole blocks */
+    uint64_t size, blocks;
+    uint8_t *changed; /* a byte a block */
+    uint64_t seed;
+    uint8_t chunker;
+    struct volume_root root; /* of the last backup */
+    char id[BACKUP_ID_LEN + 1];
+};
+
+static uint64_t
+pick(struct disk *d, uint64_t below)
+{
+    d->seed = d->seed * UINT64_C(6364136223846793005) + 1442695040888963407U;
+    return (d->seed >> 33) % below;
+}
+
+static void
+disk_start(struct disk *d, uint64_t size, uint8_t chunker, uint64_t seed)
+{
+    *d = (struct disk){.size = size,
+                       .blocks = div_up(size, BLOCK),
+                       .seed = seed,
+                       .chunker = chunker};
+    d->p = xcalloc(d->blocks, BLOCK);
+    d->changed = xcalloc(d->blocks, 1);
+}
+
+static void
+disk_done(struct disk *d)
+{
+    free(d->p);
+    free(d->changed);
+}
+
+/* Anything in these blocks: all different, all the same, zeros, or what was
+ * there before.  What is behind the end stays zero. */
+static void
+change(struct disk *d, uint64_t first, uint64_t n)
+{
+    uint64_t kind = pick(d, 8), content = pick(d, 1 << 20);
+
+    n = u64_min(n, d->blocks - first);
+    for (uint64_t i = first; i < first + n; i++) {
+        uint8_t *p = d->p + i * BLOCK;
+        uint64_t last = i * BLOCK + BLOCK > d->size ? d->size % BLOCK : BLOCK;
+        d->changed[i] = 1;
+        if (kind < 2)
+            memset(p, 0, BLOCK);
+        else if (kind < 7)
+            fill_random(p, last, content + (kind == 6 ? i % 4 : i));
+    }
+}
+
+static void
+change_much(struct disk *d, unsigned times, uint64_t longest)
+{
+    memset(d->changed, 0, d->blocks);
+    for (unsigned i = 0; i < times; i++)
+        change(d, pick(d, d->blocks), 1 + pick(d, longest));
+}
+
+/* The slot's blocks for which `changed` says so (NULL: all), data and zeros,
+ * as few marks as can be or one a block. */
+static void
+fill_slot(struct disk *d, struct slot *s, const uint8_t *changed)
+{
+    uint64_t first = s->index * VOLUME_SLOT_BLOCKS;
+    bool mark_zeros = pick(d, 2);
+
+    memset(s->data, 0xee, SLOT);
+    for (uint32_t at = 0; at < s->len; at += BLOCK) {
+        const uint8_t *from = d->p + s->index * SLOT + at;
+        uint32_t len = (uint32_t)u64_min(BLOCK, s->len - at);
+        if (changed && !changed[first + at / BLOCK])
+            continue;
+        memcpy(s->data + at, from, len);
+        if (mark_zeros || !bytes_are_zero(from, len))
+            slot_mark(s, at, len);
+        else
+            slot_change(s, at, len);
+    }
+}
+
+static bool
+any(const uint8_t *p, const struct disk *d, uint64_t slot)
+{
+    uint64_t at = slot * VOLUME_SLOT_BLOCKS;
+
+    return !bytes_are_zero(p + at, u64_min(VOLUME_SLOT_BLOCKS, d->blocks - at));
+}
+
+/* On the last backup if `based`, else all of it. */
+static void
+write_disk(struct disk *d, struct backup_writer *b, bool based,
+           struct volume_root *out)
+{
+    struct volume_writer *v = NULL;
+
+    if (based)
+        assert_ok(volume_begin_on(b, "disk", &d->root, &v, e));
+    else
+        assert_ok(volume_begin(b, "disk", d->size, &v, e));
+    for (uint64_t i = 0; i < div_up(d->size, SLOT); i++) {
+        struct slot *s = NULL;
+        uint64_t at = i * SLOT, len = u64_min(SLOT, d->size - at);
+        if (based ? !any(d->changed, d, i) : bytes_are_zero(d->p + at, len))
+            continue;
+        assert_ok(volume_slot(v, i, &s, e));
+        fill_slot(d, s, based ? d->changed : NULL);
+        volume_submit(v, s);
+    }
+    assert_ok(volume_end(&v, out, e));
+}
+
+static void
+commit(struct disk *d, struct backup_writer *b, const struct volume_root *root,
+       struct backup_stats *out)
+{
+    CLEANUP(manifest_freep) struct manifest *m = manifest_new();
+
+    manifest_add_volume(m, "disk", root);
+    assert_ok(backup_commit(&b, m, e));
+    d->root = *root;
+    memcpy(d->id, m->id, sizeof(d->id));
+    if (out)
+        *out = (struct backup_stats){.read_bytes = m->read_bytes,
+                                     .new_bytes = m->new_bytes,
+                                     .stored_bytes = m->stored_bytes};
+}
+
+static struct backup_writer *
+begin(struct fixture *f, const struct disk *d, bool based)
+{
+    const struct backup_options o = {.chunker = d->chunker,
+                                     .base = based ? d->id : NULL};
+    struct backup_writer *b = NULL;
+
+    assert_ok(backup_begin(f->r, &o, f->cancel, &b, e));
+    return b;
+}
+
+static void
+backup(struct fixture *f, struct disk *d, bool based, struct backup_stats *out)
+{
+    struct backup_writer *b = begin(f, d, based);
+    struct volume_root root = {0};
+
+    write_disk(d, b, based, &root);
+    commit(d, b, &root, out);
+}
+
+/* What a backup of all of it would have as root. */
+static void
+assert_root_is_that_of_all(struct fixture *f, struct disk *d)
+{
+    struct backup_writer *b = begin(f, d, false);
+    struct volume_root all = {0};
+
+    write_disk(d, b, false, &all);
+    backup_abandonp(&b);
+    assert_int_equal(d->root.size_bytes, all.size_bytes);
+    assert_int_equal(d->root.levels, all.levels);
+    assert_int_equal(d->root.chunker, all.chunker);
+    assert_memory_equal(d->root.h, all.h, sizeof(all.h));
+}
+
+/* ---- the same as all of it --------------------------------------------- */
+
+static void
+any_changes(struct fixture *f, uint64_t size, uint8_t chunker, uint64_t seed)
+{
+    static const struct {
+        unsigned times;
+        uint64_t longest;
+    } rounds[] = {{1, 1}, {3, 5}, {40, 3}, {5, 300}, {2, 2500}, {200, 20}};
+    struct disk d;
+
+    disk_start(&d, size, chunker, seed);
+    change_much(&d, 1 + (unsigned)pick(&d, 30), 1 + pick(&d, 500));
+    backup(f, &d, false, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(rounds); i++) {
+        struct backup_stats stats = {0};
+        change_much(&d, rounds[i].times, rounds[i].longest);
+        backup(f, &d, true, &stats);
+        assert_true(stats.read_bytes <=
+                    rounds[i].times * rounds[i].longest * BLOCK);
+        assert_root_is_that_of_all(f, &d);
+        if (size < 100 * MIB)
+            assert_volume(f->r, &d.root, d.p);
+    }
+    /* And back to nothing. */
+    memset(d.p, 0, d.blocks * BLOCK);
+    memset(d.changed, 1, d.blocks);
+    backup(f, &d, true, NULL);
+    assert_true(bytes_are_zero(d.root.h, sizeof(d.root.h)));
+    disk_done(&d);
+}
+
+/* VMKEEP_TEST_SEED=N VMKEEP_TEST_ROUNDS=N: longer, or one again. */
+static uint64_t
+setting(const char *name, uint64_t otherwise)
+{
+    const char *text = getenv(name);
+
+    return text ? strtoull(text, NULL, 10) : otherwise;
+}
+
+static void
+roots_are_those_of_full_backups(void **state)
+{
+    static const uint64_t sizes[] = {
+        BLOCK,        3 * MIB + 1,        8 * MIB,
+        8 * MIB + 10, 20 * MIB + 5 * KIB, 33 * MIB - BLOCK,
+    };
+    uint64_t first = setting("VMKEEP_TEST_SEED", 1);
+    uint64_t rounds = setting("VMKEEP_TEST_ROUNDS", 2);
+
+    (void)state;
+    for (uint64_t seed = first; seed < first + rounds; seed++)
+        for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
+            for (uint8_t c = CHUNKER_FIXED64K; c <= CHUNKER_BA8; c++) {
+                struct fixture *f = xcalloc(1, sizeof(*f));
+                if (rounds > 2)
+                    (void)printf("# seed %u, size %u, chunker %u\n",
+                                 (unsigned)seed, (unsigned)sizes[i], c);
+                fixture_start(f);
+                any_changes(f, sizes[i], c, seed);
+                fixture_end(f);
+                free(f);
+            }
+}
+
+static void
+with_nodes_between(void **state)
+{
+    any_changes(*state, 2100 * MIB + 5, CHUNKER_BA8, 7);
+    any_changes(*state, 1032 * MIB, CHUNKER_FIXED64K, 8);
+}
+
+static void
+nothing_changed_is_the_same_volume(void **state)
+{
+    struct fixture *f = *state;
+    struct backup_stats stats = {0};
+    struct disk d;
+
+    disk_start(&d, 20 * MIB, CHUNKER_BA8, 3);
+    change_much(&d, 30, 100);
+    backup(f, &d, false, NULL);
+    struct volume_root before = d.root;
+    memset(d.changed, 0, d.blocks);
+    fixture_reopen(f);
+    backup(f, &d, true, &stats);
+    assert_memory_equal(&d.root, &before, sizeof(before));
+    assert_int_equal(stats.stored_bytes, 0);
+
+    /* Nor is what was written again as it was. */
+    memset(d.changed, 1, d.blocks);
+    backup(f, &d, true, &stats);
+    assert_memory_equal(&d.root, &before, sizeof(before));
+    assert_int_equal(stats.stored_bytes, 0);
+    assert_root_is_that_of_all(f, &d);
+    disk_done(&d);
+}
+
+/* The cuts of a volume are its own, not those that new ones get. */
+static void
+the_base_says_how_it_is_cut(void **state)
+{
+    struct fixture *f = *state;
+    struct disk d;
+
+    disk_start(&d, 20 * MIB, CHUNKER_FIXED64K, 3);
+    change_much(&d, 30, 100);
+    backup(f, &d, false, NULL);
+    change_much(&d, 5, 10);
+    d.chunker = CHUNKER_BA8;
+    backup(f, &d, true, NULL);
+    assert_int_equal(d.root.chunker, CHUNKER_FIXED64K);
+    d.chunker = CHUNKER_FIXED64K;
+    assert_root_is_that_of_all(f, &d);
+    disk_done(&d);
+}
+
+/* One that is cut in another way than it says comes out right all the same. */
+static void
+a_base_may_be_cut_oddly(void **state)
+{
+    struct fixture *f = *state;
+
+    for (uint64_t seed = 0; seed < 12; seed++) {
+        struct disk d;
+        disk_start(&d, 20 * MIB + 9, seed % 2 ? CHUNKER_FIXED64K : CHUNKER_BA8,
+                   seed);
+        change_much(&d, 60, 100);
+        backup(f, &d, false, NULL);
+        for (int i = 0; i < 3; i++) {
+            d.root.chunker =
+                d.root.chunker == CHUNKER_BA8 ? CHUNKER_FIXED64K : CHUNKER_BA8;
+            change_much(&d, 30, 10);
+            backup(f, &d, true, NULL);
+            assert_volume(f->r, &d.root, d.p);
+        }
+        disk_done(&d);
+    }
+}
+
+static void
+a_block_of_a_large_volume_costs_little(void **state)
+{
+    struct fixture *f = *state;
+    const struct backup_options none = {0};
+    struct volume_root root = {0};
+    struct backup_writer *b = NULL;
+    struct volume_writer *v = NULL;
+    struct backup_stats stats = {0};
+    struct slot *s = NULL;
+    struct disk d = {0};
+
+    assert_ok(backup_begin(f->r, &none, f->cancel, &b, e));
+    assert_ok(volume_begin(b, "disk", 16 * TIB, &v, e));
+    for (uint64_t i = 0; i < 300; i++) {
+        assert_ok(volume_slot(v, i * i * 20, &s, e));
+        fill_random(s->data, BLOCK, i);
+        slot_mark(s, 0, BLOCK);
+        volume_submit(v, s);
+    }
+    assert_ok(volume_end(&v, &root, e));
+    commit(&d, b, &root, NULL);
+
+    b = begin(f, &d, true);
+    assert_ok(volume_begin_on(b, "disk", &d.root, &v, e));
+    assert_ok(volume_slot(v, 16 * TIB / SLOT - 1, &s, e));
+    fill_random(s->data, BLOCK, 1000);
+    slot_mark(s, 0, BLOCK);
+    volume_submit(v, s);
+    assert_ok(volume_end(&v, &root, e));
+    commit(&d, b, &root, &stats);
+    assert_int_equal(stats.new_bytes, BLOCK);
+    /* Five objects of little, two packs and a segment. */
+    assert_true(stats.stored_bytes < 3 * BLOCK + 10 * KIB);
+}
+
+/* ---- what is read ------------------------------------------------------ */
+
+struct names {
+    char names[8][NAME_MAX_LEN];
+    size_t n;
+};
+
+static int
+note_name(void *cookie, const char *name, const struct store_stat *stat,
+          struct err *e)
+{
+    struct names *n = cookie;
+
+    (void)stat;
+    (void)e;
+    assert_true(n->n < ARRAY_LEN(n->names));
+    (void)snprintf(n->names[n->n++], NAME_MAX_LEN, "%s", name);
+    return 0;
+}
+
+static void
+damage_all(struct fixture *f, const char *prefix)
+{
+    struct names n = {0};
+
+    assert_ok(store_list(f->st, prefix, note_name, &n, e));
+    assert_true(n.n > 0);
+    for (size_t i = 0; i < n.n; i++) {
+        CLEANUP(buf_done) struct buf b = buf_of(64 * MIB);
+        assert_ok(store_get_all(f->st, n.names[i], &b, e));
+        memset(b.p + b.len / 100, 0x55, b.len - b.len / 100);
+        assert_int_equal(store_mem_replace(f->st, n.names[i], b.p, b.len), 1);
+    }
+}
+
+static void
+start_full_disk(struct fixture *f, struct disk *d, uint8_t chunker)
+{
+    disk_start(d, 40 * MIB, chunker, 3);
+    fill_random(d->p, 40 * MIB, 3);
+    backup(f, d, false, NULL);
+}
+
+static void
+set_block(struct disk *d, uint64_t block, uint64_t content)
+{
+    fill_random(d->p + block * BLOCK, BLOCK, content);
+    d->changed[block] = 1;
+}
+
+static void
+what_did_not_change_is_not_read(void **state)
+{
+    struct fixture *f = *state;
+    struct disk d;
+
+    start_full_disk(f, &d, CHUNKER_FIXED64K);
+    damage_all(f, "packs/d/");
+    fixture_reopen(f);
+    for (uint64_t i = 0; i < 16; i++) /* a leaf of its own */
+        set_block(&d, 32 + i, 100 + i);
+    backup(f, &d, true, NULL);
+    disk_done(&d);
+}
+
+static void
+damage_where_it_is_needed_is_told(void **state)
+{
+    struct fixture *f = *state;
+    struct volume_writer *v = NULL;
+    struct volume_root root = {0};
+    struct slot *s = NULL;
+    struct disk d;
+
+    start_full_disk(f, &d, CHUNKER_BA8);
+    damage_all(f, "packs/d/");
+    fixture_reopen(f);
+    set_block(&d, 5000, 1);
+    struct backup_writer *b = begin(f, &d, true);
+    assert_ok(volume_begin_on(b, "disk", &d.root, &v, e));
+    assert_ok(volume_slot(v, 2, &s, e));
+    fill_slot(&d, s, d.changed);
+    volume_submit(v, s);
+    assert_fails(volume_end(&v, &root, e), ERR_CORRUPT, "based on");
+    backup_abandonp(&b);
+
+    damage_all(f, "packs/m/");
+    fixture_reopen(f);
+    b = begin(f, &d, true);
+    assert_ok(volume_begin_on(b, "disk", &d.root, &v, e));
+    assert_ok(volume_slot(v, 2, &s, e));
+    fill_slot(&d, s, d.changed);
+    volume_submit(v, s);
+    assert_fails(volume_end(&v, &root, e), ERR_CORRUPT, "object");
+    backup_abandonp(&b);
+    disk_done(&d);
+}
+
+/* Taken over unseen, it would stay lost for ever. */
+static void
+a_base_of_which_something_is_lost_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct lost_item item = {.kind = LOST_DATA_PACK};
+    struct volume_writer *v = NULL;
+    struct names n = {0};
+    struct disk d, other;
+
+    start_full_disk(f, &d, CHUNKER_BA8);
+    assert_ok(store_list(f->st, "packs/d/", note_name, &n, e));
+    disk_start(&other, MIB, CHUNKER_BA8, 4);
+    fill_random(other.p, MIB, 4);
+    backup(f, &other, false, NULL);
+
+    enum pack_kind kind;
+    assert_true(name_parse_pack(n.names[0], &kind, item.name));
+    assert_ok(lost_publish(f->r->lost, &item, 1, &f->r->keys, e));
+    struct backup_writer *b = begin(f, &d, true);
+    assert_fails(volume_begin_on(b, "disk", &d.root, &v, e), ERR_CORRUPT,
+                 "lost");
+    backup_abandonp(&b);
+
+    /* That is not the other one's fault. */
+    memset(other.changed, 0, other.blocks);
+    set_block(&other, 5, 5);
+    backup(f, &other, true, NULL);
+    assert_root_is_that_of_all(f, &other);
+
+    /* All of it brings it back. */
+    backup(f, &d, false, NULL);
+    set_block(&d, 500, 5);
+    backup(f, &d, true, NULL);
+    assert_volume(f->r, &d.root, d.p);
+    disk_done(&d);
+    disk_done(&other);
+}
+
+/* ---- the base ---------------------------------------------------------- */
+
+static void
+only_a_volume_of_the_base_will_do(void **state)
+{
+    struct fixture *f = *state;
+    struct volume_writer *v = NULL;
+    struct volume_root odd;
+    struct disk d, other;
+
+    start_full_disk(f, &d, CHUNKER_BA8);
+    disk_start(&other, 40 * MIB, CHUNKER_BA8, 5);
+    change_much(&other, 9, 9);
+    backup(f, &other, false, NULL);
+
+    struct backup_writer *b = begin(f, &d, true);
+    assert_fails(volume_begin_on(b, "vda", &other.root, &v, e), ERR_USAGE,
+                 "\"vda\"");
+    odd = d.root;
+    odd.chunker = 77;
+    assert_fails(volume_begin_on(b, "vda", &odd, &v, e), ERR_UNSUP, "77");
+    odd = d.root;
+    odd.levels = 3;
+    assert_fails(volume_begin_on(b, "vda", &odd, &v, e), ERR_CORRUPT, "levels");
+    odd.size_bytes = VOLUME_SIZE_MAX + 1;
+    assert_fails(volume_begin_on(b, "vda", &odd, &v, e), ERR_LIMIT, "vda");
+    backup_abandonp(&b);
+
+    b = begin(f, &d, false);
+    assert_fails(volume_begin_on(b, "vda", &d.root, &v, e), ERR_USAGE,
+                 "begun on");
+    backup_abandonp(&b);
+    disk_done(&d);
+    disk_done(&other);
+}
+
+static void
+a_volume_of_zeros_is_a_base_too(void **state)
+{
+    struct fixture *f = *state;
+    struct disk d;
+
+    disk_start(&d, 40 * MIB, CHUNKER_BA8, 5);
+    backup(f, &d, false, NULL);
+    set_block(&d, 5000, 5);
+    backup(f, &d, true, NULL);
+    assert_root_is_that_of_all(f, &d);
+    disk_done(&d);
+}
+
+/* Who retires the base meanwhile makes the backup look at all it took over. */
+static void
+a_base_may_be_retired_meanwhile(void **state)
+{
+    struct fixture *f = *state;
+    CLEANUP(forget_plan_done) struct forget_plan plan = {0};
+    struct volume_root root = {0};
+    size_t forgotten = 0;
+    struct disk d;
+
+    start_full_disk(f, &d, CHUNKER_BA8);
+    const char *names[] = {d.id};
+    struct backup_writer *b = begin(f, &d, true);
+    set_block(&d, 5000, 1);
+    write_disk(&d, b, true, &root);
+    assert_ok(forget_by_name(f->r, names, 1, &plan, e));
+    assert_ok(forget_carry_out(f->r, &plan, f->cancel, &forgotten, e));
+    assert_int_equal(forgotten, 1);
+    commit(&d, b, &root, NULL);
+    assert_volume(f->r, &d.root, d.p);
+    disk_done(&d);
+}
+
+static void
+a_slot_twice_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct volume_writer *v = NULL;
+    struct volume_root root = {0};
+    struct disk d;
+
+    start_full_disk(f, &d, CHUNKER_BA8);
+    set_block(&d, 5000, 1);
+    struct backup_writer *b = begin(f, &d, true);
+    assert_ok(volume_begin_on(b, "disk", &d.root, &v, e));
+    for (int i = 0; i < 2; i++) {
+        struct slot *s = NULL;
+        assert_ok(volume_slot(v, 2, &s, e));
+        fill_slot(&d, s, d.changed);
+        volume_submit(v, s);
+    }
+    assert_fails(volume_end(&v, &root, e), ERR_USAGE, "twice");
+    backup_abandonp(&b);
+    disk_done(&d);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        TEST(roots_are_those_of_full_backups),
+        TEST(with_nodes_between),
+        TEST(nothing_changed_is_the_same_volume),
+        TEST(the_base_says_how_it_is_cut),
+        TEST(a_base_may_be_cut_oddly),
+        TEST(a_block_of_a_large_volume_costs_little),
+        TEST(what_did_not_change_is_not_read),
+        TEST(damage_where_it_is_needed_is_told),
+        TEST(a_base_of_which_something_is_lost_is_refused),
+        TEST(only_a_volume_of_the_base_will_do),
+        TEST(a_volume_of_zeros_is_a_base_too),
+        TEST(a_base_may_be_retired_meanwhile),
+        TEST(a_slot_twice_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
