@@ -145,38 +145,49 @@ parse_tail(const char *s, int64_t *out_time_ns, uint8_t out_id[NAME_ID_BYTES])
            hex_decode(s + TIME_CHARS + 1, out_id, NAME_ID_BYTES);
 }
 
-void
-name_index_delta(int64_t time_ns, const uint8_t id[NAME_ID_BYTES], char *out)
+/* "PREFIX/TIME-ID": what maintenance and writers tell each other. */
+static void
+format_dated(const char *prefix, int64_t time_ns,
+             const uint8_t id[NAME_ID_BYTES], char *out)
 {
     char tail[NAME_TIME_LEN + 2 * NAME_ID_BYTES + 2];
 
     format_tail(time_ns, id, tail);
-    format_name(out, "index/d/", tail, "");
+    format_name(out, prefix, tail, "");
+}
+
+static bool
+parse_dated(const char *prefix, const char *name, int64_t *out_time_ns,
+            uint8_t out_id[NAME_ID_BYTES])
+{
+    return text_starts(name, prefix) &&
+           parse_tail(name + strlen(prefix), out_time_ns, out_id);
+}
+
+void
+name_index_delta(int64_t time_ns, const uint8_t id[NAME_ID_BYTES], char *out)
+{
+    format_dated("index/d/", time_ns, id, out);
 }
 
 bool
 name_parse_index_delta(const char *name, int64_t *out_time_ns,
                        uint8_t out_id[NAME_ID_BYTES])
 {
-    return text_starts(name, "index/d/") &&
-           parse_tail(name + 8, out_time_ns, out_id);
+    return parse_dated("index/d/", name, out_time_ns, out_id);
 }
 
 void
 name_lost(int64_t time_ns, const uint8_t id[NAME_ID_BYTES], char *out)
 {
-    char tail[NAME_TIME_LEN + 2 * NAME_ID_BYTES + 2];
-
-    format_tail(time_ns, id, tail);
-    format_name(out, "lost/", tail, "");
+    format_dated("lost/", time_ns, id, out);
 }
 
 bool
 name_parse_lost(const char *name, int64_t *out_time_ns,
                 uint8_t out_id[NAME_ID_BYTES])
 {
-    return text_starts(name, "lost/") &&
-           parse_tail(name + 5, out_time_ns, out_id);
+    return parse_dated("lost/", name, out_time_ns, out_id);
 }
 
 /* "PREFIX/NS/MACHINE/TIME-ID" */
@@ -273,18 +284,14 @@ name_parse_session(const char *name, uint32_t *out_writer, int64_t *out_time_ns,
 void
 name_condemned(int64_t time_ns, const uint8_t id[NAME_ID_BYTES], char *out)
 {
-    char tail[NAME_TIME_LEN + 2 * NAME_ID_BYTES + 2];
-
-    format_tail(time_ns, id, tail);
-    format_name(out, "cond/", tail, "");
+    format_dated("cond/", time_ns, id, out);
 }
 
 bool
 name_parse_condemned(const char *name, int64_t *out_time_ns,
                      uint8_t out_id[NAME_ID_BYTES])
 {
-    return text_starts(name, "cond/") &&
-           parse_tail(name + 5, out_time_ns, out_id);
+    return parse_dated("cond/", name, out_time_ns, out_id);
 }
 
 bool

@@ -22,16 +22,13 @@
 #include "store/store.h"
 #include "work/cancel.h"
 
-/* The ids that keep the volumes' objects alive; all must be in the index, and
- * their packs in the store. */
-static int
-find_roots(struct repo *r, const struct manifest *m, struct relied *relied,
-           struct ref_root *out, size_t *out_n, struct err *e)
+int
+publish_each_root(struct repo *r, const struct manifest *m, publish_root_fn *fn,
+                  void *cookie, struct err *e)
 {
     struct location at[INDEX_MAX_LOCATIONS];
     struct object_name name;
 
-    *out_n = 0;
     for (size_t i = 0; i < m->n_volumes; i++) {
         const struct volume_root *root = &m->volumes[i].root;
         if (bytes_are_zero(root->h, sizeof(root->h)))
@@ -41,12 +38,38 @@ find_roots(struct repo *r, const struct manifest *m, struct relied *relied,
             return err_set(e, ERR_USAGE,
                            "volume \"%s\" is not in this repository",
                            m->volumes[i].name);
-        if (!relied_may_need(relied, name.id))
-            relied_add(relied, &at[0], name.id);
-        struct ref_root *ref = &out[(*out_n)++];
-        ref->level = root->levels;
-        memcpy(ref->gid, name.id, GID_BYTES);
+        if (fn(cookie, root->levels, name.id, &at[0], e) == -1)
+            return -1;
     }
+    return 0;
+}
+
+struct roots {
+    struct relied *relied;
+    struct ref_root *roots; /* owned; room for all volumes */
+    size_t n;
+};
+
+static void
+roots_done(struct roots *r)
+{
+    free(r->roots);
+}
+
+/* What the ref names keeps the volumes' objects alive; their packs must be in
+ * the store. */
+static int
+note_root(void *cookie, uint8_t level, const uint8_t gid[GID_BYTES],
+          const struct location *at, struct err *e)
+{
+    struct roots *r = cookie;
+    struct ref_root *ref = &r->roots[r->n++];
+
+    (void)e;
+    if (!relied_may_need(r->relied, gid))
+        relied_add(r->relied, at, gid);
+    ref->level = level;
+    memcpy(ref->gid, gid, GID_BYTES);
     return 0;
 }
 
@@ -94,15 +117,16 @@ publish_backup(struct repo *r, const struct manifest *m, struct relied *relied,
 {
     CLEANUP(buf_done) struct buf body = buf_of(REF_BODY_MAX_BYTES);
     CLEANUP(buf_done) struct buf ref = buf_of(REF_MAX_BYTES);
-    CLEANUP(freep)
-    struct ref_root *roots = xcalloc(m->n_volumes, sizeof(roots[0]));
+    CLEANUP(roots_done)
+    struct roots roots = {.relied = relied,
+                          .roots =
+                              xcalloc(m->n_volumes, sizeof(struct ref_root))};
     struct ref_head head = {.name = {.ns = r->keys.ns, .time_ns = m->time_ns},
                             .writer = r->keys.writer,
                             .sync_ns = sync_time_ns(sync)};
     const uint8_t *base = sync_base(sync);
     struct store_stat stat = {0};
     char name[NAME_MAX_LEN];
-    size_t n_roots = 0;
 
     if (!hex_decode(m->id, head.name.id, NAME_ID_BYTES) || m->time_ns < 0)
         return err_set(e, ERR_USAGE, "the backup has no proper id or time");
@@ -110,10 +134,10 @@ publish_backup(struct repo *r, const struct manifest *m, struct relied *relied,
         memcpy(head.base, base, sizeof(head.base));
     machine_tag(&r->keys, m->uuid[0] ? m->uuid : m->machine, head.name.machine);
     if (manifest_pack(m, &body, e) == -1 ||
-        find_roots(r, m, relied, roots, &n_roots, e) == -1 ||
+        publish_each_root(r, m, note_root, &roots, e) == -1 ||
         hash_previous(r, &head, e) == -1 ||
-        ref_pack(&head, roots, n_roots, body.p, body.len, &r->keys, &r->config,
-                 &ref, e) == -1 ||
+        ref_pack(&head, roots.roots, roots.n, body.p, body.len, &r->keys,
+                 &r->config, &ref, e) == -1 ||
         relied_check(relied, r->store, e) == -1 ||
         cancel_check(cancel, e) == -1)
         return -1;

@@ -12,6 +12,7 @@
 
 struct fetch;
 struct index;
+struct location;
 struct bundle_lock;
 struct lost;
 struct password_cost;
@@ -121,7 +122,15 @@ int backup_store_node(struct backup_writer *b, struct sealer *s, struct node *n,
 int base_check_lost(struct repo *r, const struct volume_root *root,
                     struct err *e);
 
-/* ---- publish.c, for backup.c ----------------------------------------- */
+/* ---- publish.c, for backup.c and rescue.c ---------------------------- */
+
+/* The root of a volume that has something in it, and a place of it. */
+typedef int publish_root_fn(void *cookie, uint8_t level,
+                            const uint8_t gid[GID_BYTES],
+                            const struct location *at, struct err *e);
+/* Each of `m`, until fn fails.  ERR_USAGE if one is in no index. */
+int publish_each_root(struct repo *r, const struct manifest *m,
+                      publish_root_fn *fn, void *cookie, struct err *e);
 
 /*
  * All objects of `m` are durable and in the index: check that they and what

@@ -132,6 +132,14 @@ rely_on(struct rescue *r, const uint8_t gid[GID_BYTES], struct err *e)
     return err_hint(e, "run the backup again, reading everything");
 }
 
+static int
+add_root(void *cookie, uint8_t level, const uint8_t gid[GID_BYTES],
+         const struct location *at, struct err *e)
+{
+    (void)at;
+    return walk_add_root(cookie, level, gid, e);
+}
+
 int
 rescue_rely_on_all(struct repo *repo, const struct manifest *m,
                    struct relied *relied, struct sync *sync,
@@ -140,21 +148,9 @@ rescue_rely_on_all(struct repo *repo, const struct manifest *m,
     struct rescue r = {.repo = repo, .relied = relied, .sync = sync};
     CLEANUP(walk_freep)
     struct walk *w = walk_new(repo->store, &repo->keys, locate, &r, cancel);
-    struct location at[INDEX_MAX_LOCATIONS];
-    struct object_name name;
 
-    for (size_t i = 0; i < m->n_volumes; i++) {
-        const struct volume_root *root = &m->volumes[i].root;
-        if (bytes_are_zero(root->h, sizeof(root->h)))
-            continue;
-        object_name_of(root->h, &name);
-        if (index_find(repo->index, name.id, at) == 0)
-            return err_set(e, ERR_USAGE,
-                           "volume \"%s\" is not in this repository",
-                           m->volumes[i].name);
-        if (walk_add_root(w, root->levels, name.id, e) == -1)
-            return -1;
-    }
+    if (publish_each_root(repo, m, add_root, w, e) == -1)
+        return -1;
     if (walk_run(w, e) == -1)
         return err_wrap(e, "cannot look at the volumes that it takes over");
     struct gidnum *found = walk_found(w);
