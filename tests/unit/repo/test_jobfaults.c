@@ -36,7 +36,7 @@ struct world {
 
 struct job {
     const char *name;
-    bool retired;   /* backup 0, a week before */
+    bool retired;   /* backup 0, a grace before */
     bool condemned; /* and its packs */
     unsigned least; /* rounds of the whole sweep */
     int (*run)(struct world *w, struct repo *r, struct err *e);
@@ -194,9 +194,10 @@ make_template(struct world *w)
     assert_ok(cheap_init(w->template, e));
     assert_ok(try(w, w->template, make_first, e));
     vclock_pass_hours(1);
-    if (w->job->retired) {
-        assert_ok(try(w, w->template, forget_0, e));
+    if (w->job->retired) { /* its ref is due when its packs are */
         vclock_pass_hours(200);
+        assert_ok(try(w, w->template, forget_0, e));
+        vclock_pass_hours(73);
     }
     if (w->job->condemned) {
         assert_ok(try(w, w->template, prune, e));
