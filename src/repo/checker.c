@@ -21,9 +21,10 @@ check_what_name(enum check_what what)
 {
     static const char *const names[] = {
         [CHECK_KEY] = "key",       [CHECK_RECORD] = "lost_record",
-        [CHECK_SEGMENT] = "index", [CHECK_PACK] = "pack",
-        [CHECK_OBJECT] = "object", [CHECK_REF] = "backup",
-        [CHECK_HIDDEN] = "hidden", [CHECK_EXTENT] = "extent",
+        [CHECK_NOTICE] = "notice", [CHECK_SEGMENT] = "index",
+        [CHECK_PACK] = "pack",     [CHECK_OBJECT] = "object",
+        [CHECK_REF] = "backup",    [CHECK_HIDDEN] = "hidden",
+        [CHECK_EXTENT] = "extent",
     };
 
     return names[what];

@@ -33,6 +33,8 @@ enum { CHECK_ROUND_OBJECTS = 1 << 20, CHECK_MAX_STORE_ERRORS = 100 };
 enum check_what {
     CHECK_KEY,     /* a key bundle */
     CHECK_RECORD,  /* a record of what is lost */
+    CHECK_NOTICE,  /* what maintenance says: a list of condemned packs, a mark
+                    * that a backup is retired */
     CHECK_SEGMENT, /* an index segment */
     CHECK_PACK,    /* a pack as a whole: damaged, gone, can't be read */
     CHECK_OBJECT,  /* an object in a pack */

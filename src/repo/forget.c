@@ -189,6 +189,21 @@ forget_by_name(struct repo *r, const char *const *names, size_t n_names,
     return 0;
 }
 
+/* Another one has retired it, or else there is something in the way. */
+static int
+check_mark(struct repo *r, const struct forget_item *item, const char *name,
+           struct err *e)
+{
+    CLEANUP(buf_done) struct buf b = buf_of(RETIRED_MAX_BYTES);
+    struct ref_name ref = item->ref;
+
+    if (store_get_all(r->store, name, &b, e) == 0 &&
+        retired_unpack(b.p, b.len, name, &r->config, &ref, e) == 0)
+        return 0;
+    (void)err_wrap(e, "cannot retire backup %s: %s", item->id, name);
+    return e->code == ERR_CORRUPT ? err_hint(e, "remove it and try again") : -1;
+}
+
 static int
 retire(struct repo *r, const struct forget_item *item, struct err *e)
 {
@@ -202,8 +217,8 @@ retire(struct repo *r, const struct forget_item *item, struct err *e)
         return 0;
     if (e->code != ERR_EXISTS)
         return err_wrap(e, "cannot retire backup %s", item->id);
-    err_clear(e); /* another one has retired it */
-    return 0;
+    err_clear(e);
+    return check_mark(r, item, name, e);
 }
 
 int

@@ -343,8 +343,9 @@ gc_delete(struct gc *g, struct err *e)
                 g->result->due_ns = due;
         }
     }
-    if (carry_out(g, e) == -1 || finish_lists(g, e) == -1 ||
-        remove_refs(g, e) == -1 || remove_marks(g, e) == -1)
+    /* Refs first: one whose packs are gone would look like damage. */
+    if (remove_refs(g, e) == -1 || carry_out(g, e) == -1 ||
+        finish_lists(g, e) == -1 || remove_marks(g, e) == -1)
         return -1;
     return store_list(g->repo->store, "sess/", sweep_marker, g, e);
 }

@@ -14,16 +14,28 @@
 
 #define NS_PER_S INT64_C(1000000000)
 
-/* 1, 0 if it can't be had or does not count, -1. */
+/* 1, 0 if it is gone meanwhile or does not count, with why, -1. */
 static int
-get(struct scan *s, const char *name, struct buf *out, struct err *e)
+get(struct scan *s, const char *name, struct buf *out, struct err *why,
+    struct err *e)
 {
-    if (store_get_all(s->repo->store, name, out, e) == 0)
+    if (store_get_all(s->repo->store, name, out, why) == 0)
         return 1;
-    if (e->code != ERR_NOENT && e->code != ERR_LIMIT)
-        return -1;
-    err_clear(e);
-    return 0;
+    if (why->code == ERR_NOENT || why->code == ERR_LIMIT)
+        return 0;
+    *e = *why;
+    return -1;
+}
+
+/* Backups and maintenance stop at a list that they can't read, and a backup
+ * whose mark is damaged is not retired. */
+static void
+report(struct scan *s, const char *name, const struct err *why)
+{
+    if (why->code == ERR_CORRUPT || why->code == ERR_LIMIT ||
+        why->code == ERR_UNSUP)
+        scan_fault(s, &(struct check_fault){
+                          .what = CHECK_NOTICE, .name = name, .why = why->msg});
 }
 
 static int
@@ -34,18 +46,19 @@ note_list(void *cookie, const char *name, const struct store_stat *stat,
     CLEANUP(condemned_done) struct condemned list = {0};
     struct scan *s = cookie;
     uint8_t id[NAME_ID_BYTES];
-    struct err ignored = {0};
+    struct err why = {0};
     int64_t time_ns = 0;
 
     (void)stat;
     if (!name_parse_condemned(name, &time_ns, id))
         return 0;
-    int rc = get(s, name, &bytes, e);
+    int rc = get(s, name, &bytes, &why, e);
     if (rc == 1 && condemned_unpack(bytes.p, bytes.len, name, &s->repo->keys,
-                                    &s->repo->config, &list, &ignored) == 0)
+                                    &s->repo->config, &list, &why) == 0)
         for (size_t i = 0; i < list.n; i++)
             if (list.entries[i].kind <= CONDEMNED_META)
                 (void)gidset_add(&s->condemned, list.entries[i].sum);
+    report(s, name, &why);
     return rc == -1 ? -1 : 0;
 }
 
@@ -55,16 +68,18 @@ note_mark(void *cookie, const char *name, const struct store_stat *stat,
 {
     CLEANUP(buf_done) struct buf bytes = buf_of(RETIRED_MAX_BYTES);
     struct scan *s = cookie;
-    struct err ignored = {0};
+    struct err why = {0};
     struct ref_name ref;
 
     (void)stat;
     if (!name_parse_retired(name, &ref))
         return 0;
-    int rc = get(s, name, &bytes, e);
+    int rc = get(s, name, &bytes, &why, e);
     if (rc != 1 || retired_unpack(bytes.p, bytes.len, name, &s->repo->config,
-                                  &ref, &ignored) == -1)
+                                  &ref, &why) == -1) {
+        report(s, name, &why);
         return rc == -1 ? -1 : 0;
+    }
     if (s->n_marks == s->room_marks) {
         s->room_marks = s->room_marks ? 2 * s->room_marks : 64;
         s->marks = xrealloc(s->marks, s->room_marks * sizeof(s->marks[0]));
@@ -89,7 +104,7 @@ note_session(void *cookie, const char *name, const struct store_stat *stat,
     if (!name_parse_session(name, &writer, &time_ns, id) ||
         writer != SESSION_MAINTENANCE || stat->mtime_ns <= s->maintained_ns)
         return 0;
-    int rc = get(s, name, &bytes, e);
+    int rc = get(s, name, &bytes, &ignored, e);
     if (rc == 1 && session_unpack(bytes.p, bytes.len, name, &s->repo->config,
                                   &session, &ignored) == 0)
         s->maintained_ns = stat->mtime_ns;

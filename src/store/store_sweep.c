@@ -21,7 +21,7 @@ static int
 sweep_round(const struct store_sweep *s, struct store_fault *plan,
             struct err *e)
 {
-    CLEANUP(store_closep) struct store *mem = store_mem_new(NULL);
+    CLEANUP(store_closep) struct store *mem = store_mem_new(s->clock);
     CLEANUP(store_closep) struct store *st = store_fault_new(mem);
     struct err outcome = {0};
 
@@ -43,11 +43,12 @@ sweep_round(const struct store_sweep *s, struct store_fault *plan,
 
 static int
 sweep_fault(const struct store_sweep *s, const struct store_fault *fault,
-            uint64_t *rounds, struct err *e)
+            uint64_t first, uint64_t *rounds, struct err *e)
 {
     struct store_fault plan = *fault;
+    uint64_t step = s->step ? s->step : 1;
 
-    for (uint64_t n = 1;; n++) {
+    for (uint64_t n = 1 + first % step;; n += step) {
         plan.at = n;
         int rc = sweep_round(s, &plan, e);
         ++*rounds;
@@ -75,7 +76,7 @@ store_sweep(const struct store_sweep *s, uint64_t *rounds, struct err *e)
                                        .prefix = s->prefix,
                                        .what = whats[i],
                                        .then = thens[j]};
-            if (sweep_fault(s, &plan, &n, e) == -1)
+            if (sweep_fault(s, &plan, i * ARRAY_LEN(thens) + j, &n, e) == -1)
                 return -1;
         }
     }

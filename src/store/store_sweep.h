@@ -12,6 +12,7 @@
 
 struct err;
 struct store;
+struct store_clock;
 struct store_fault;
 
 struct store_sweep {
@@ -25,15 +26,18 @@ struct store_sweep {
     int (*check)(void *cookie, struct store *inner, const struct store_fault *f,
                  int rc, struct err *e);
     void *cookie;
-    unsigned ops;       /* as in struct store_fault */
-    const char *prefix; /* as in struct store_fault */
+    unsigned ops;                    /* as in struct store_fault */
+    const char *prefix;              /* as in struct store_fault */
+    const struct store_clock *clock; /* of the stores; borrowed; NULL: wall */
+    uint64_t step; /* a sample: only every so manieth operation; 0: every */
 };
 
 /*
  * Run, on a new store_mem each time, with FAIL, CUT and NO_REPLY at every
  * operation, and GOES_ON, AGAIN and CRASH after it, until `run` gets by without
  * meeting the fault; that last round must succeed.  *rounds (may be NULL) is
- * how many there were.  An error names the fault that led to it.
+ * how many there were.  An error names the fault that led to it.  A sample
+ * begins each of the nine elsewhere, so that they meet different operations.
  */
 int store_sweep(const struct store_sweep *s, uint64_t *rounds, struct err *e);
 

@@ -4,6 +4,7 @@
 Each test is a function whose name starts with test_; its first line of
 documentation, or its name, is what TAP calls it.  It gets a Box: an empty
 folder of its own and an environment without anything of the caller's.
+An argument runs only the tests with that in their names.
 """
 import json
 import os
@@ -256,7 +257,8 @@ def main():
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
     module = sys.modules['__main__']
-    tests = [f for name, f in vars(module).items() if name.startswith('test_')]
+    tests = [f for name, f in vars(module).items() if name.startswith('test_')
+             and (len(sys.argv) < 2 or sys.argv[1] in name)]
     failed = 0
     print(f'1..{len(tests)}')
     for number, test in enumerate(tests, 1):

@@ -11,6 +11,9 @@
 #include "base/buf.h"
 #include "fixture.h"
 #include "repo/checker.h"
+#include "repo/forget.h"
+#include "repo/lost.h"
+#include "repo/notice.h"
 
 enum { DAMAGED_OBJECTS = 64, DAMAGED_BACKUPS = 2, DAMAGED_FAULTS = 256 };
 
@@ -106,6 +109,31 @@ damaged_new(uint64_t size, void (*fill)(uint8_t *p, int i))
     }
     damaged_take(d);
     return d;
+}
+
+/* What maintenance says is there too: the first backup is retired, a pack that
+ * is not there is condemned, and another one lost. */
+static inline void
+damaged_notices(struct damaged *d)
+{
+    CLEANUP(forget_plan_done) struct forget_plan plan = {0};
+    CLEANUP(buf_done) struct buf b = buf_of(CONDEMNED_MAX_BYTES);
+    struct condemned_entry entry = {.kind = CONDEMNED_DATA};
+    struct condemned list = {.time_ns = 5, .entries = &entry, .n = 1};
+    struct lost_item lost = {.kind = LOST_DATA_PACK};
+    const char *id = d->ids[0];
+    char name[NAME_MAX_LEN];
+    size_t n = 0;
+
+    memset(entry.sum, 7, sizeof(entry.sum));
+    memset(lost.name, 8, sizeof(lost.name));
+    assert_ok(forget_by_name(d->f.r, &id, 1, &plan, e));
+    assert_ok(forget_carry_out(d->f.r, &plan, d->f.cancel, &n, e));
+    name_condemned(list.time_ns, list.id, name);
+    assert_ok(condemned_pack(&list, &d->f.r->keys, &b, e));
+    assert_ok(store_put(d->f.st, name, b.p, b.len, e));
+    assert_ok(lost_publish(d->f.r->lost, &lost, 1, &d->f.r->keys, e));
+    damaged_take(d);
 }
 
 static inline void

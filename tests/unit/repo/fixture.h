@@ -69,6 +69,28 @@ fixture_end(struct fixture *f)
     cancel_free(f->cancel);
 }
 
+/* One on the heap, for a test that needs nothing else. */
+static inline int
+fixture_setup(void **state)
+{
+    struct fixture *f = xcalloc(1, sizeof(*f));
+
+    fixture_start(f);
+    *state = f;
+    return 0;
+}
+
+static inline int
+fixture_teardown(void **state)
+{
+    fixture_end(*state);
+    free(*state);
+    return 0;
+}
+
+#define FIXTURE_TEST(name) \
+    cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
 static inline int
 note_recovery_key(void *cookie, const struct key_info *info, struct err *e)
 {

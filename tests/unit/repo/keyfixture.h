@@ -11,24 +11,6 @@ static const struct password_cost CHEAP = {.passes = 1,
 
 enum { SIZE = 3 << 20 };
 
-static inline int
-setup(void **state)
-{
-    struct fixture *f = xcalloc(1, sizeof(*f));
-
-    fixture_start(f);
-    *state = f;
-    return 0;
-}
-
-static inline int
-teardown(void **state)
-{
-    fixture_end(*state);
-    free(*state);
-    return 0;
-}
-
 /* A key whose password is its label. */
 static inline int
 add(struct repo *r, enum role role, const char *ns, bool reads,

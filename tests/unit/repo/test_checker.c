@@ -224,6 +224,30 @@ hidden_ref_is_missed(void **state)
     assert_int_equal(d->result.faults, 1);
 }
 
+/* Maintenance and all backups stop at a list that can't be read, and a mark
+ * that can't be read retires nothing. */
+static void
+damaged_notices_are_named(void **state)
+{
+    struct damaged *d = *state;
+
+    damaged_notices(d);
+    assert_clean(d, false);
+    for (int i = 0; i < 2; i++) {
+        const char *prefix = i ? "retired/" : "cond/";
+        size_t at = damaged_find(d, prefix, 0);
+        damaged_flip(d, at, -1);
+        assert_ok(damaged_check(d, false, e));
+        assert_non_null(damaged_has(d, CHECK_NOTICE, d->names[at]));
+        assert_int_equal(d->result.faults, 1);
+        damaged_put(d, at, (const uint8_t *)"", 0);
+        assert_ok(damaged_check(d, false, e));
+        assert_int_equal(d->result.faults, 1);
+        damaged_undo(d, at);
+    }
+    assert_clean(d, false);
+}
+
 /* Of a backup that was given up, say. */
 static void
 leftovers_are_no_damage(void **state)
@@ -405,6 +429,7 @@ main(void)
         TEST(lying_segment_is_named),
         TEST(damaged_ref_and_key_are_named),
         TEST(hidden_ref_is_missed),
+        TEST(damaged_notices_are_named),
         TEST(leftovers_are_no_damage),
         TEST(poisoned_leaf_is_found),
         TEST(lying_node_is_found),

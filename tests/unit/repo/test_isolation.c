@@ -241,9 +241,8 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        TEST(a_stolen_host_opens_no_other_machine),
-        TEST(maintenance_walks_all_and_opens_nothing),
+        FIXTURE_TEST(a_stolen_host_opens_no_other_machine),
+        FIXTURE_TEST(maintenance_walks_all_and_opens_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,24 +11,6 @@
 #define SECOND INT64_C(1000000000)
 #define T0 (INT64_C(1795341600) * SECOND) /* 2026-11-22T10:00:00Z */
 
-static int
-setup(void **state)
-{
-    struct fixture *f = xcalloc(1, sizeof(*f));
-
-    fixture_start(f);
-    *state = f;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    fixture_end(*state);
-    free(*state);
-    return 0;
-}
-
 /* ---- init, open ------------------------------------------------------ */
 
 static void
@@ -477,28 +459,27 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        TEST(a_repository_has_an_id_for_life),
-        TEST(init_refuses_a_place_in_use),
-        TEST(init_asks_for_a_costly_password),
-        TEST(init_needs_a_password),
-        TEST(open_says_what_is_wrong),
-        TEST(an_interrupted_init_can_be_repeated),
-        TEST(a_damaged_key_is_not_a_wrong_password),
-        TEST(another_repositorys_config_is_refused),
-        TEST(failing_storage_is_not_a_wrong_password),
-        TEST(the_list_is_by_time),
-        TEST(backups_are_found_by_name),
-        TEST(an_ambiguous_prefix_is_refused),
-        TEST(an_empty_repository_has_no_latest),
-        TEST(what_the_manifest_says_comes_back),
-        TEST(a_volume_of_elsewhere_is_refused),
-        TEST(a_lost_pack_fails_the_commit),
-        TEST(a_raised_cancel_publishes_nothing),
-        TEST(bad_options_are_refused),
-        TEST(times_and_ids_must_make_sense),
-        TEST(two_repositories_open_at_once),
-        TEST(stats_grow_as_it_goes),
+        FIXTURE_TEST(a_repository_has_an_id_for_life),
+        FIXTURE_TEST(init_refuses_a_place_in_use),
+        FIXTURE_TEST(init_asks_for_a_costly_password),
+        FIXTURE_TEST(init_needs_a_password),
+        FIXTURE_TEST(open_says_what_is_wrong),
+        FIXTURE_TEST(an_interrupted_init_can_be_repeated),
+        FIXTURE_TEST(a_damaged_key_is_not_a_wrong_password),
+        FIXTURE_TEST(another_repositorys_config_is_refused),
+        FIXTURE_TEST(failing_storage_is_not_a_wrong_password),
+        FIXTURE_TEST(the_list_is_by_time),
+        FIXTURE_TEST(backups_are_found_by_name),
+        FIXTURE_TEST(an_ambiguous_prefix_is_refused),
+        FIXTURE_TEST(an_empty_repository_has_no_latest),
+        FIXTURE_TEST(what_the_manifest_says_comes_back),
+        FIXTURE_TEST(a_volume_of_elsewhere_is_refused),
+        FIXTURE_TEST(a_lost_pack_fails_the_commit),
+        FIXTURE_TEST(a_raised_cancel_publishes_nothing),
+        FIXTURE_TEST(bad_options_are_refused),
+        FIXTURE_TEST(times_and_ids_must_make_sense),
+        FIXTURE_TEST(two_repositories_open_at_once),
+        FIXTURE_TEST(stats_grow_as_it_goes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,24 +4,6 @@
 #include "crypto/hash.h"
 #include "fixture.h"
 
-static int
-setup(void **state)
-{
-    struct fixture *f = xcalloc(1, sizeof(*f));
-
-    fixture_start(f);
-    *state = f;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    fixture_end(*state);
-    free(*state);
-    return 0;
-}
-
 struct rows {
     struct stats of[3];
     char names[3][20];
@@ -149,11 +131,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        TEST(sums_are_right),
-        TEST(one_machine),
-        TEST(nothing_is_nothing),
-        TEST(many_are_sampled),
+        FIXTURE_TEST(sums_are_right),
+        FIXTURE_TEST(one_machine),
+        FIXTURE_TEST(nothing_is_nothing),
+        FIXTURE_TEST(many_are_sampled),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "store/store.h"
 #include "store/store_fault.h"
+#include "store/store_mem.h"
 
 /* What is swept: a pack, then a ref to it, and the old ref is removed. */
 struct script {
@@ -108,6 +109,50 @@ only_the_operations_asked_for(void **state)
     assert_int_equal(rounds, 9 * (1 + 1));
 }
 
+/* Of the three operations each fault meets at least one, all three are met. */
+static void
+a_sample_meets_different_operations(void **state)
+{
+    struct script s = {0};
+    struct store_sweep sweep = {.prepare = prepare,
+                                .run = run,
+                                .check = check,
+                                .cookie = &s,
+                                .step = 2};
+    uint64_t rounds = 0;
+    struct err e = {0};
+
+    (void)state;
+    assert_int_equal(store_sweep(&sweep, &rounds, &e), 0);
+    assert_int_equal(rounds, 5 * (2 + 1) + 4 * (1 + 1)); /* 1 and 3; 2 */
+    for (int i = 0; i < 9; i++)
+        assert_int_equal(s.met[i / 3][i % 3], i % 2 ? 1 : 2);
+}
+
+static int
+see_time(void *cookie, struct store *st, struct err *e)
+{
+    struct store_stat stat = {0};
+
+    (void)cookie;
+    if (store_stat(st, "refs/old", &stat, e) != 1)
+        return -1;
+    assert_int_equal(stat.mtime_ns, 77);
+    return 0;
+}
+
+static void
+the_clock_may_be_the_tests_own(void **state)
+{
+    struct store_clock clock = {77};
+    struct store_sweep sweep = {
+        .prepare = prepare, .run = see_time, .clock = &clock};
+    struct err e = {0};
+
+    (void)state;
+    assert_int_equal(store_sweep(&sweep, NULL, &e), 0);
+}
+
 static void
 a_mistake_is_found_and_the_fault_is_named(void **state)
 {
@@ -169,6 +214,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_operation_meets_every_fault),
         cmocka_unit_test(only_the_operations_asked_for),
+        cmocka_unit_test(a_sample_meets_different_operations),
+        cmocka_unit_test(the_clock_may_be_the_tests_own),
         cmocka_unit_test(a_mistake_is_found_and_the_fault_is_named),
         cmocka_unit_test(what_fails_without_a_fault_is_an_error),
         cmocka_unit_test(what_cannot_be_prepared_is_an_error),
