@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
@@ -13,6 +12,7 @@
 #include "capture/live_internal.h"
 #include "capture/nbdsource.h"
 #include "capture/ramspool.h"
+#include "capture/spoolsource.h"
 #include "qemu/machine.h"
 #include "qemu/qmp.h"
 #include "repo/manifest.h"
@@ -132,110 +132,29 @@ await_stream(struct live *l, struct err *e)
     }
 }
 
-static int
-fill_from_spool(struct live *l, size_t block, struct slot *slot, struct err *e)
+struct spool_progress {
+    struct live *live;
+    uint64_t before; /* bytes done when the RAM began */
+};
+
+static void
+spool_reached(void *cookie, const char *what, uint64_t done_bytes)
 {
-    uint64_t base = slot->index * VOLUME_SLOT_BYTES;
-    uint64_t end = base + slot->len;
-    uint64_t at = ramspool_next_data(l->spool, block, base);
+    struct spool_progress *p = cookie;
 
-    while (at < end) {
-        uint64_t to = u64_min(end, ramspool_data_end(l->spool, block, at));
-        if (ramspool_read(l->spool, block, at, slot->data + (at - base),
-                          to - at, e) == -1)
-            return -1;
-        slot_mark(slot, (uint32_t)(at - base), (uint32_t)(to - at));
-        at = ramspool_next_data(l->spool, block, to);
-    }
-    return 0;
-}
-
-static int
-copy_block(struct live *l, size_t block, struct volume_writer *v, struct err *e)
-{
-    uint64_t size = ramspool_block_bytes(l->spool, block);
-    uint64_t at = ramspool_next_data(l->spool, block, 0);
-    uint64_t before = l->done_bytes;
-
-    while (at < size) {
-        struct slot *slot = NULL;
-        if (cancel_check(l->cancel, e) == -1 ||
-            volume_slot(v, at / VOLUME_SLOT_BYTES, &slot, e) == -1)
-            return -1;
-        uint64_t end = slot->index * VOLUME_SLOT_BYTES + slot->len;
-        if (fill_from_spool(l, block, slot, e) == -1) {
-            volume_drop(v, slot);
-            return -1;
-        }
-        volume_submit(v, slot);
-        l->done_bytes = before + end;
-        live_progress(l, "read", "RAM");
-        at = end < size ? ramspool_next_data(l->spool, block, end) : size;
-    }
-    l->done_bytes = before + size;
-    return 0;
-}
-
-static int
-pull_block(struct live *l, size_t block, struct err *e)
-{
-    CLEANUP(freep)
-    char *name = xasprintf("ram/%s", ramspool_block_name(l->spool, block));
-    CLEANUP(volume_abandonp) struct volume_writer *v = NULL;
-    struct volume_root root = {0};
-
-    if (volume_begin(l->backup, name, ramspool_block_bytes(l->spool, block), &v,
-                     e) == -1 ||
-        copy_block(l, block, v, e) == -1 || volume_end(&v, &root, e) == -1)
-        return err_wrap(e, "RAM block %s", name + strlen("ram/"));
-    manifest_add_volume(l->manifest, name, &root);
-    return 0;
-}
-
-static int
-copy_state(struct live *l, struct volume_writer *v, struct err *e)
-{
-    uint64_t size = ramspool_state_bytes(l->spool);
-
-    for (uint64_t at = 0; at < size; at += VOLUME_SLOT_BYTES) {
-        struct slot *slot = NULL;
-        if (volume_slot(v, at / VOLUME_SLOT_BYTES, &slot, e) == -1)
-            return -1;
-        if (ramspool_read_state(l->spool, at, slot->data, slot->len, e) == -1) {
-            volume_drop(v, slot);
-            return -1;
-        }
-        slot_mark(slot, 0, slot->len);
-        volume_submit(v, slot);
-    }
-    return 0;
-}
-
-static int
-pull_state(struct live *l, struct err *e)
-{
-    CLEANUP(volume_abandonp) struct volume_writer *v = NULL;
-    struct volume_root root = {0};
-
-    if (volume_begin(l->backup, "state", ramspool_state_bytes(l->spool), &v,
-                     e) == -1 ||
-        copy_state(l, v, e) == -1 || volume_end(&v, &root, e) == -1)
-        return err_wrap(e, "device state");
-    manifest_add_volume(l->manifest, "state", &root);
-    return 0;
+    p->live->done_bytes = p->before + done_bytes;
+    live_progress(p->live, "read", what);
 }
 
 int
 live_pull_spool(struct live *l, struct err *e)
 {
+    struct spool_progress p = {l, l->done_bytes};
+
     /* Video RAM and the like come in beside what the machine calls RAM. */
-    l->total_bytes = l->done_bytes;
-    for (size_t i = 0; i < ramspool_blocks(l->spool); i++)
-        l->total_bytes += ramspool_block_bytes(l->spool, i);
-    for (size_t i = 0; i < ramspool_blocks(l->spool); i++)
-        if (pull_block(l, i, e) == -1)
-            return -1;
-    return pull_state(l, e);
+    l->total_bytes = l->done_bytes + spoolsource_bytes(l->spool);
+    return spoolsource_copy(l->spool, l->backup, l->manifest, spool_reached, &p,
+                            l->cancel, e);
 }
 
 static int

@@ -15,11 +15,16 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/mem.h"
+#include "qcow2/format.h"
 #include "qcow2/inuse.h"
 #include "repo/volume.h"
 #include "work/cancel.h"
 
-enum { AHEAD_BYTES = 4 * VOLUME_SLOT_BYTES, MAGIC_BYTES = 8 };
+enum {
+    AHEAD_BYTES = 4 * VOLUME_SLOT_BYTES,
+    MAGIC_BYTES = 8,
+    QCOW2_MAGIC_BYTES = 4
+};
 
 struct rawsource {
     int fd;
@@ -58,7 +63,7 @@ check_format(const struct rawsource *s, struct err *e)
         if (len < n || memcmp(start, formats[i].magic, n) != 0)
             continue;
         (void)err_set(e, ERR_UNSUP,
-                      "%s is a %s image; this version imports raw ones",
+                      "%s is a %s image; raw and qcow2 ones can be imported",
                       s->path, formats[i].format);
         return err_hint(e,
                         "convert it by `qemu-img convert -O raw`, or, if these "
@@ -118,6 +123,23 @@ open_path(struct rawsource *s, struct err *e)
     if (S_IFMT & (s->opened.st_mode ^ st.st_mode))
         return err_set(e, ERR_IO, "%s was replaced just now", s->path);
     return 0;
+}
+
+int
+rawsource_looks_qcow2(const char *path, struct err *e)
+{
+    CLEANUP(rawsource_closep) struct rawsource *s = xcalloc(1, sizeof(*s));
+    uint8_t start[QCOW2_MAGIC_BYTES];
+
+    s->fd = -1;
+    s->path = xstrdup(path);
+    if (open_path(s, e) == -1 || get_size(s, e) == -1)
+        return -1;
+    if (s->size < sizeof(start))
+        return 0;
+    if (fd_pread(s->fd, start, sizeof(start), 0, s->path, e) == -1)
+        return -1;
+    return get_be32(start) == QCOW2_MAGIC;
 }
 
 int

@@ -30,6 +30,10 @@ struct volume_writer;
  */
 int rawsource_open(const char *path, bool surely_raw, struct rawsource **out,
                    struct err *e);
+/* Does this file begin as a qcow2 image does?  1, 0, -1; errors as
+ * rawsource_open.  It may be a raw disk all the same, whose guest wrote that.
+ */
+int rawsource_looks_qcow2(const char *path, struct err *e);
 void rawsource_close(struct rawsource *s); /* NULL is allowed */
 void rawsource_closep(struct rawsource **s);
 

@@ -259,6 +259,20 @@ args_value(const struct args *a, const char *name)
     return value;
 }
 
+const char **
+args_values(const struct args *a, const char *name, size_t *out_n)
+{
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression) */
+    const char **list = xcalloc(args_count(a, name) + 1, sizeof(list[0]));
+    size_t n = 0;
+
+    for (size_t i = 0; i < a->n_given; i++)
+        if (strcmp(a->given[i].spec->name, name) == 0)
+            list[n++] = a->given[i].value;
+    *out_n = n;
+    return list;
+}
+
 bool
 args_want_json(int argc, char *const *argv)
 {

@@ -44,6 +44,9 @@ size_t args_count(const struct args *a, const char *name);
 bool args_has(const struct args *a, const char *name);
 /* Its last value, or NULL. */
 const char *args_value(const struct args *a, const char *name);
+/* All its values in order: an array of *out_n that is the caller's, with NULL
+ * behind the last; the strings are borrowed. */
+const char **args_values(const struct args *a, const char *name, size_t *out_n);
 
 /* Is there a --json?  To be asked before args_parse may fail. */
 bool args_want_json(int argc, char *const *argv);

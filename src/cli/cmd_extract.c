@@ -235,21 +235,6 @@ run_one(struct cli *c, const struct qcow2_layer_files *files,
 
 /* ---- the command --------------------------------------------------------- */
 
-/* All values of an option, in order; to be freed. */
-static const char **
-values_of(const struct args *a, const char *name, size_t *out_n)
-{
-    /* NOLINTNEXTLINE(bugprone-sizeof-expression) */
-    const char **list = xcalloc(args_count(a, name) + 1, sizeof(list[0]));
-    size_t n = 0;
-
-    for (size_t i = 0; i < a->n_given; i++)
-        if (strcmp(a->given[i].spec->name, name) == 0)
-            list[n++] = a->given[i].value;
-    *out_n = n;
-    return list;
-}
-
 static int
 check_options(const struct args *a, struct err *e)
 {
@@ -281,8 +266,8 @@ run_extract(struct cli *c, struct err *e)
 
     if (check_options(&c->args, e) == -1)
         return -1;
-    const char **backing = values_of(&c->args, "backing", &files.n_backing);
-    const char **data = values_of(&c->args, "data-file", &files.n_data_files);
+    const char **backing = args_values(&c->args, "backing", &files.n_backing);
+    const char **data = args_values(&c->args, "data-file", &files.n_data_files);
     files.backing = backing;
     files.data_files = data;
     files.backing_format = args_value(&c->args, "backing-format");

@@ -61,6 +61,14 @@ report_text(struct cli *c, const struct manifest *m,
              m->id, written, (double)r->duration_ns / 1e9);
     if (r->has_script)
         out_note(&c->out, "%s it by %s", o->boot ? "start" : "continue", last);
+    else if (r->has_state && o->format == RESTORE_QCOW2)
+        out_note(&c->out, "continue it by QEMU with the options that the "
+                          "machine had, these images, and -loadvm vmkeep");
+    else if (r->has_state)
+        out_note(&c->out,
+                 "continue it by QEMU with the options that the "
+                 "machine had, these images, and -incoming from %s",
+                 last);
 }
 
 /* Options that contradict each other, before anybody is asked for a password.

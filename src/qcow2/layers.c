@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/err.h"
 #include "base/fd.h"
@@ -17,9 +18,10 @@
 enum { NAME_SHOWN = 200 };
 
 struct layer {
-    const char *path;          /* borrowed */
-    int fd, data_fd;           /* data_fd: -1 if there is none */
-    struct qcow2_image *image; /* NULL: raw */
+    const char *path;                /* borrowed */
+    int fd, data_fd;                 /* data_fd: -1 if there is none */
+    struct stat opened, data_opened; /* as they were then */
+    struct qcow2_image *image;       /* NULL: raw */
 };
 
 struct qcow2_layers {
@@ -35,14 +37,16 @@ struct qcow2_layered {
 };
 
 static int
-open_file(const char *path, int *out, struct err *e)
+open_file(const char *path, int *out, struct stat *opened, struct err *e)
 {
     /* Without O_NONBLOCK a FIFO would keep us here. */
+    CLEANUP(fd_closep)
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
-    if (fd == -1)
+    if (fd == -1 || fstat(fd, opened) == -1)
         return err_set_errno(e, ERR_IO, "cannot open %s", path);
     *out = fd;
+    fd = -1;
     return 0;
 }
 
@@ -63,7 +67,7 @@ open_data_file(struct layer *l, const struct qcow2_layer_files *f, size_t *used,
                        "'%s'; name that file with --data-file",
                        l->path, name);
     }
-    if (open_file(f->data_files[*used], &l->data_fd, e) == -1)
+    if (open_file(f->data_files[*used], &l->data_fd, &l->data_opened, e) == -1)
         return -1;
     (*used)++;
     return 0;
@@ -127,6 +131,15 @@ check_quiet(const struct layer *l, struct err *e)
     return in_use == 0 ? 0 : -1;
 }
 
+/* Does the lowest so far name another below it? */
+static bool
+names_backing(const struct qcow2_layers *all)
+{
+    const struct qcow2_image *image = all->list[all->n - 1].image;
+
+    return image && qcow2_image_header(image)->backing;
+}
+
 static int
 add_backing(struct qcow2_layers *all, const char *path,
             const struct qcow2_layer_files *f, size_t *data_used, struct err *e)
@@ -135,46 +148,110 @@ add_backing(struct qcow2_layers *all, const char *path,
     struct layer *l = &all->list[all->n];
     bool raw = false;
 
-    if (!above->image || !qcow2_image_header(above->image)->backing)
-        return err_set(e, ERR_USAGE,
-                       "%s has no backing file: --backing %s is one too many",
-                       above->path, path);
     if (choose_format(above, f, &raw, e) == -1)
         return -1;
     *l = (struct layer){.path = path, .fd = -1, .data_fd = -1};
     all->n++;
-    if (open_file(path, &l->fd, e) == -1 || check_quiet(l, e) == -1)
+    if (open_file(path, &l->fd, &l->opened, e) == -1 || check_quiet(l, e) == -1)
         return -1;
     return raw ? 0 : open_image(l, f, data_used, e);
+}
+
+static int
+open_topmost(struct qcow2_layers *all, const struct qcow2_layer_files *f,
+             size_t *data_used, struct err *e)
+{
+    struct layer *l = &all->list[all->n++];
+
+    *l = (struct layer){.path = f->image, .fd = -1, .data_fd = -1};
+    if (open_file(f->image, &l->fd, &l->opened, e) == -1 ||
+        open_image(l, f, data_used, e) == -1)
+        return -1;
+    int in_use = qcow2_in_use(l->fd, e);
+    if (in_use == -1)
+        return err_wrap(e, "%s", f->image);
+    all->in_use = in_use == 1;
+    return 0;
+}
+
+int
+qcow2_layers_open_first(const struct qcow2_layer_files *f, size_t *out_backing,
+                        size_t *out_data, struct qcow2_layers **out,
+                        struct err *e)
+{
+    CLEANUP(qcow2_layers_closep)
+    struct qcow2_layers *all = xcalloc(1, sizeof(*all));
+    size_t data_used = 0, i = 0;
+
+    if (open_topmost(all, f, &data_used, e) == -1)
+        return -1;
+    for (; i < f->n_backing && names_backing(all); i++) {
+        if (all->n == QCOW2_LAYERS_MAX)
+            return err_set(e, ERR_LIMIT, "more than %d backing files",
+                           QCOW2_LAYERS_MAX - 1);
+        if (add_backing(all, f->backing[i], f, &data_used, e) == -1)
+            return -1;
+    }
+    *out_backing = i;
+    *out_data = data_used;
+    *out = STEAL(all);
+    return 0;
 }
 
 int
 qcow2_layers_open(const struct qcow2_layer_files *f, struct qcow2_layers **out,
                   struct err *e)
 {
-    CLEANUP(qcow2_layers_closep)
-    struct qcow2_layers *all = xcalloc(1, sizeof(*all));
-    size_t data_used = 0;
+    CLEANUP(qcow2_layers_closep) struct qcow2_layers *all = NULL;
+    size_t n_backing = 0, n_data = 0;
 
-    if (f->n_backing >= QCOW2_LAYERS_MAX)
-        return err_set(e, ERR_LIMIT, "more than %d backing files",
-                       QCOW2_LAYERS_MAX - 1);
-    all->list[all->n++] =
-        (struct layer){.path = f->image, .fd = -1, .data_fd = -1};
-    if (open_file(f->image, &all->list[0].fd, e) == -1 ||
-        open_image(&all->list[0], f, &data_used, e) == -1)
+    if (qcow2_layers_open_first(f, &n_backing, &n_data, &all, e) == -1)
         return -1;
-    int in_use = qcow2_in_use(all->list[0].fd, e);
-    if (in_use == -1)
-        return err_wrap(e, "%s", f->image);
-    all->in_use = in_use == 1;
-    for (size_t i = 0; i < f->n_backing; i++)
-        if (add_backing(all, f->backing[i], f, &data_used, e) == -1)
-            return -1;
-    if (data_used < f->n_data_files)
+    if (n_backing < f->n_backing)
+        return err_set(e, ERR_USAGE,
+                       "%s has no backing file: --backing %s is one too many",
+                       all->list[all->n - 1].path, f->backing[n_backing]);
+    if (n_data < f->n_data_files)
         return err_set(e, ERR_USAGE, "no image here needs --data-file %s",
-                       f->data_files[data_used]);
+                       f->data_files[n_data]);
     *out = STEAL(all);
+    return 0;
+}
+
+static int
+check_unchanged(const char *path, int fd, const struct stat *was, struct err *e)
+{
+    struct stat is;
+    int in_use = qcow2_in_use(fd, e);
+
+    if (in_use == -1)
+        return err_wrap(e, "%s", path);
+    if (fstat(fd, &is) == -1)
+        return err_set_errno(e, ERR_IO, "cannot look at %s", path);
+    if (in_use == 0 &&
+        (!S_ISREG(is.st_mode) || (is.st_size == was->st_size &&
+                                  is.st_mtim.tv_sec == was->st_mtim.tv_sec &&
+                                  is.st_mtim.tv_nsec == was->st_mtim.tv_nsec)))
+        return 0;
+    return err_set(e, ERR_IO,
+                   "%s was written to while it was read; try again when "
+                   "nobody writes to it",
+                   path);
+}
+
+int
+qcow2_layers_recheck(const struct qcow2_layers *l, bool active, struct err *e)
+{
+    for (size_t i = active ? 0 : 1; i < l->n; i++) {
+        const struct layer *at = &l->list[i];
+        if (check_unchanged(at->path, at->fd, &at->opened, e) == -1)
+            return -1;
+        if (at->data_fd == -1)
+            continue;
+        CLEANUP(freep) char *what = xasprintf("the data file of %s", at->path);
+        if (check_unchanged(what, at->data_fd, &at->data_opened, e) == -1)
+            return -1;
+    }
     return 0;
 }
 

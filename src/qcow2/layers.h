@@ -42,6 +42,11 @@ struct qcow2_layer_files {
  * can be; a backing file that is missing is only missed when it is read. */
 int qcow2_layers_open(const struct qcow2_layer_files *f,
                       struct qcow2_layers **out, struct err *e);
+/* The same with lists that several images share: takes from their start as
+ * many as this one's layers name, and says how many those were. */
+int qcow2_layers_open_first(const struct qcow2_layer_files *f,
+                            size_t *out_backing, size_t *out_data,
+                            struct qcow2_layers **out, struct err *e);
 void qcow2_layers_close(struct qcow2_layers *l); /* NULL is allowed */
 void qcow2_layers_closep(struct qcow2_layers **l);
 
@@ -49,6 +54,14 @@ void qcow2_layers_closep(struct qcow2_layers **l);
 const struct qcow2_image *qcow2_layers_image(const struct qcow2_layers *l);
 /* Does somebody write to the topmost?  As far as locks tell. */
 bool qcow2_layers_in_use(const struct qcow2_layers *l);
+
+/*
+ * Has nobody written to the files below since they were opened, nor, for its
+ * active state, to the topmost?  ERR_IO if so, by locks, sizes and times of
+ * modification; block devices have no such times.
+ */
+int qcow2_layers_recheck(const struct qcow2_layers *l, bool active,
+                         struct err *e);
 
 /* The disk as the snapshot has it, over all layers. */
 int qcow2_layers_view(const struct qcow2_layers *l,

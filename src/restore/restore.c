@@ -76,8 +76,7 @@ is_wanted(const struct restore *r, const struct disk *d)
     return volume_of(r, d) != NULL;
 }
 
-/* An imported image has no machine that could go on, or that we know how to
- * start. */
+/* An imported image has no machine that we know how to start. */
 static bool
 has_run(const struct restore *r)
 {
@@ -88,9 +87,11 @@ static int
 plan(struct restore *r, struct err *e)
 {
     size_t wanted = 0;
+    bool has_state = machinestate_exists(r->manifest);
 
-    r->with_state = !r->options->boot && !r->options->disk && has_run(r);
-    if (r->with_state && !machinestate_exists(r->manifest))
+    r->with_state =
+        !r->options->boot && !r->options->disk && (has_state || has_run(r));
+    if (r->with_state && !has_state)
         return err_set(e, ERR_UNSUP,
                        "backup %.8s has no RAM; restore its disks with --boot",
                        r->manifest->id);
@@ -337,6 +338,7 @@ restore(struct restore *r, struct restore_result *out, struct err *e)
     out->files = xcalloc(r->n_images + 2, sizeof(char *));
     if (publish(r, out, e) == -1)
         return -1;
+    out->has_state = r->with_state;
     if (r->options->disk || !has_run(r))
         return 0;
     out->has_script = true;

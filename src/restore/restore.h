@@ -41,6 +41,8 @@ struct restore_result {
     uint64_t duration_ns;
     char **files;    /* absolute, NULL-terminated */
     bool has_script; /* the last of them is the script */
+    bool has_state;  /* the machine state is among them; in raw the last, but
+                        for the script */
 };
 
 /* ERR_NOENT if there is no such disk; ERR_UNSUP if the backup has no RAM and
