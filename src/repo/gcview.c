@@ -239,7 +239,8 @@ note_pack(void *cookie, const char *name, const struct store_stat *stat,
     p->bytes = stat->size_bytes;
     p->stored_ns = stat->mtime_ns;
     /* What is lost counts as a copy of nothing. */
-    p->listed = !lost_has(g->repo->lost, (enum lost_kind)kind, sum);
+    p->lost = lost_has(g->repo->lost, (enum lost_kind)kind, sum);
+    p->listed = !p->lost;
     return 0;
 }
 
