@@ -22,7 +22,6 @@
 #include "repo/packer.h"
 #include "repo/relied.h"
 #include "repo/repo_internal.h"
-#include "repo/rules.h"
 #include "repo/sync.h"
 #include "repo/waiting.h"
 #include "work/cancel.h"
@@ -543,7 +542,7 @@ commit(struct backup_writer *b, struct manifest *m, struct err *e)
     m->new_bytes = stats.new_bytes;
     m->stored_bytes = stats.stored_bytes;
     for (int i = 0; i < COMMIT_TRIES; i++) {
-        if ((RULE(recheck) || i > 0) && sync_now(b->sync, e) == -1)
+        if (sync_now(b->sync, e) == -1)
             return -1;
         int rc = try_commit(b, m, e);
         if (rc != 0)

@@ -38,8 +38,10 @@ struct gc_pack {
     uint64_t bytes;
     int64_t stored_ns;
     bool listed;       /* it was there when we looked, and we left it there */
+    bool lost;         /* it was there, but repair put it out of use */
     bool condemned;    /* on some list */
     bool going;        /* this run condemns it */
+    bool pardoned;     /* a list's time came, but it is needed */
     bool in_index;     /* some segment that we don't replace names it */
     uint32_t owner;    /* the segment whose entries count for it */
     uint64_t live;     /* bytes of objects that are alive */
@@ -54,7 +56,7 @@ struct gc_segment {
     struct buf bytes;
     struct segment segment;
     uint32_t *packs; /* owned: our numbers of its packs */
-    bool condemned, gone, replaced;
+    bool condemned, gone, pardoned, replaced;
 };
 
 struct gc_list {

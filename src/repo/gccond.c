@@ -38,10 +38,11 @@ is_old(const struct gc *g, int64_t stored_ns, uint32_t age_s)
     return g->t0_ns - stored_ns >= gc_seconds(age_s);
 }
 
+/* What is lost is needed for nothing: its copies count nowhere. */
 static bool
 is_candidate(const struct gc *g, const struct gc_pack *p)
 {
-    return p->listed && !p->condemned && !p->going &&
+    return (p->listed || p->lost) && !p->condemned && !p->going &&
            is_old(g, p->stored_ns, g->repo->config.age_s);
 }
 
@@ -63,6 +64,7 @@ condemn_pack(struct gc *g, struct gc_pack *p)
 
 struct repack {
     struct gc *gc;
+    struct packer *packer;
     uint32_t number; /* of the pack at hand */
 };
 
@@ -72,7 +74,12 @@ is_needed(void *cookie, const struct pack_entry *entry)
     const struct repack *r = cookie;
     const uint32_t *keeper = gidnum_find(&r->gc->live, entry->id);
 
-    return keeper && *keeper == r->number;
+    if (!keeper)
+        return false;
+    /* In a pardoned pack: whatever has no other copy, once. */
+    if (r->gc->packs[r->number].pardoned)
+        return *keeper == GC_NO_KEEPER && packer_claim(r->packer, entry->id);
+    return *keeper == r->number;
 }
 
 static void
@@ -96,7 +103,7 @@ count_small(const struct gc *g, uint64_t out[PACK_KINDS])
 static int
 empty_pack(struct gc *g, uint32_t number, struct packer *packer, struct err *e)
 {
-    struct repack r = {.gc = g, .number = number};
+    struct repack r = {.gc = g, .packer = packer, .number = number};
     struct gc_pack *p = &g->packs[number];
     uint64_t copied = 0;
 
@@ -111,6 +118,19 @@ empty_pack(struct gc *g, uint32_t number, struct packer *packer, struct err *e)
     return 0;
 }
 
+/* Is it worth to copy what is needed of it? */
+static bool
+is_to_empty(const struct gc *g, const struct gc_pack *p,
+            const uint64_t small[PACK_KINDS])
+{
+    if (p->pardoned && RULE(relist))
+        return true;
+    bool merge =
+        p->bytes < SMALL_PACK_BYTES && small[p->kind] >= PACK_TARGET_BYTES;
+    return is_candidate(g, p) && p->needed > 0 &&
+           (p->needed * 100 < p->bytes * REPACK_PERCENT || merge);
+}
+
 /* All that is copied is stored, and indexed, before anything is condemned. */
 static int
 repack(struct gc *g, struct err *e)
@@ -122,19 +142,17 @@ repack(struct gc *g, struct err *e)
     count_small(g, small);
     for (size_t i = 1; i < g->n_packs; i++) {
         const struct gc_pack *p = &g->packs[i];
-        bool merge =
-            p->bytes < SMALL_PACK_BYTES && small[p->kind] >= PACK_TARGET_BYTES;
-        if (!is_candidate(g, p) || p->needed == 0 ||
-            (p->needed * 100 >= p->bytes * REPACK_PERCENT && !merge) ||
-            p->needed > g->options->max_repack_bytes - copied)
+        uint64_t bytes = p->pardoned ? p->live : p->needed;
+        if (!is_to_empty(g, p, small) ||
+            bytes > g->options->max_repack_bytes - copied)
             continue;
         if (!packer && !g->options->dry_run)
             packer = packer_new(g->repo->store, &g->repo->keys, g->repo->index,
                                 g->cancel);
         if (empty_pack(g, (uint32_t)i, packer, e) == -1)
             return err_wrap(e, "cannot repack");
-        copied += p->needed;
-        emptied[i] = true;
+        copied += bytes;
+        emptied[i] = !p->pardoned; /* that is on the list already */
     }
     if (packer && packer_finish(packer, e) == -1)
         return -1;
@@ -203,7 +221,8 @@ merge_index(struct gc *g, struct err *e)
         struct gc_segment *s = &g->segments[i];
         bool may = !s->gone && !s->condemned &&
                    is_old(g, s->stored_ns, g->repo->config.lease_s);
-        s->replaced = may && names_dead_packs(g, s);
+        s->replaced =
+            (may && names_dead_packs(g, s)) || (s->pardoned && RULE(relist));
         small += may && s->segment.n_entries < SMALL_SEGMENT_ENTRIES;
     }
     for (size_t i = 0; i < g->n_segments; i++) {

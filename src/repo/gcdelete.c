@@ -22,11 +22,11 @@ is_due(const struct gc *g, const struct gc_list *l)
            g->wall_ns - l->list.time_ns >= grace;
 }
 
+/* Only for refs: so the check knows when the last one can have gone. */
 static bool
 window_is_over(const struct gc *g)
 {
-    return RULE(window) &&
-           gc_elapsed_ns(g) > gc_seconds(g->repo->config.window_s);
+    return gc_elapsed_ns(g) > gc_seconds(g->repo->config.window_s);
 }
 
 /* 1 if it is gone, 0 if the storage does not let us: later, then. */
@@ -103,20 +103,20 @@ do_pack(struct gc *g, const struct condemned_entry *entry, struct err *e)
     struct gc_pack *p = &g->packs[number];
     char name[NAME_MAX_LEN];
 
-    if (number == 0 || !p->listed)
+    if (number == 0 || (!p->listed && !p->lost))
         return 1;
     if (!can_go(g, number)) {
-        g->result->pardoned++;
+        g->result->pardoned += !p->pardoned;
+        p->pardoned = true;
         return 1;
     }
-    if (window_is_over(g))
-        return 0;
     name_pack(p->kind, p->name, name);
     int rc = remove_object(g, name, e);
     if (rc != 1)
         return rc;
     if (RULE(second_copy)) /* else it stays a copy for the others */
         p->listed = false;
+    p->lost = false;
     g->result->deleted++;
     g->result->deleted_bytes += p->bytes;
     return 1;
@@ -149,10 +149,11 @@ do_segment(struct gc *g, const struct condemned_entry *entry, struct err *e)
     if (!s || s->gone)
         return 1;
     for (uint32_t k = 0; k < s->segment.n_packs; k++)
-        if (g->packs[s->packs[k]].listed && !is_named_elsewhere(g, s->packs[k]))
-            return 1; /* needed after all */
-    if (window_is_over(g))
-        return 0;
+        if (g->packs[s->packs[k]].listed &&
+            !is_named_elsewhere(g, s->packs[k])) {
+            s->pardoned = true;
+            return 1;
+        }
     int rc = remove_object(g, s->name, e);
     if (rc == 1)
         s->gone = true;
@@ -248,6 +249,29 @@ names_packs(const struct gc_list *l)
     return false;
 }
 
+/*
+ * What was condemned once stays so until it is gone: somebody who stands still
+ * may be about to remove it.  So what was pardoned is named again by the list
+ * of this run, before the old one goes.  False if there is no room for all.
+ */
+static bool
+name_again(struct gc *g, const struct gc_list *l)
+{
+    if (g->next.n + l->list.n >= CONDEMNED_MAX_ENTRIES / 4)
+        return false;
+    for (size_t i = 0; i < l->list.n; i++) {
+        const struct condemned_entry *entry = &l->list.entries[i];
+        struct gc_pack *p = entry->kind <= CONDEMNED_META
+                                ? &g->packs[gc_pack_number(g, entry->sum)]
+                                : NULL;
+        if (!p || !p->pardoned || p->going)
+            continue;
+        gc_add(g, entry);
+        p->going = true;
+    }
+    return true;
+}
+
 /* A list of packs stays for a grace after it was carried out: who still sees
  * such a pack in a listing must also see that it is no copy to count on. */
 static int
@@ -257,7 +281,7 @@ finish_lists(struct gc *g, struct err *e)
         struct gc_list *l = &g->lists[i];
         struct condemned_entry done = {.kind = CONDEMNED_DONE,
                                        .time_ns = l->list.time_ns};
-        if (l->gone || !l->handled)
+        if (l->gone || !l->handled || (RULE(relist) && !name_again(g, l)))
             continue;
         if (names_packs(l) && RULE(tombstone)) {
             memcpy(done.id, l->list.id, sizeof(done.id));
@@ -335,7 +359,7 @@ gc_delete(struct gc *g, struct err *e)
                 entry->kind <= CONDEMNED_META
                     ? &g->packs[gc_pack_number(g, entry->sum)]
                     : NULL;
-            if (!p || !p->listed)
+            if (!p || (!p->listed && !p->lost))
                 continue;
             g->result->waiting++;
             g->result->waiting_bytes += p->bytes;

@@ -239,7 +239,8 @@ note_pack(void *cookie, const char *name, const struct store_stat *stat,
     p->bytes = stat->size_bytes;
     p->stored_ns = stat->mtime_ns;
     /* What is lost counts as a copy of nothing. */
-    p->listed = !lost_has(g->repo->lost, (enum lost_kind)kind, sum);
+    p->lost = lost_has(g->repo->lost, (enum lost_kind)kind, sum);
+    p->listed = !p->lost;
     return 0;
 }
 
@@ -476,6 +477,33 @@ find_places(struct gc *g, const uint8_t gid[GID_BYTES],
     return n;
 }
 
+/* An object that a backup needs, and nobody has: say who had it. */
+static int
+is_nowhere(const struct gc *g, const uint8_t gid[GID_BYTES], struct err *e)
+{
+    char hex[2 * GID_BYTES + 1], pack[NAME_MAX_LEN];
+    struct location at;
+
+    hex_encode(gid, GID_BYTES, hex);
+    for (size_t i = 0; i < g->n_segments; i++) {
+        const struct gc_segment *s = &g->segments[i];
+        if (s->gone || segment_find(&s->segment, gid, &at, 1) == 0)
+            continue;
+        name_pack(at.kind, at.pack, pack);
+        return err_set(e, ERR_CORRUPT,
+                       "object %s, which a backup needs, is in no pack: %s is "
+                       "%s",
+                       hex, pack,
+                       g->packs[gc_pack_number(g, at.pack)].lost
+                           ? "damaged and out of use"
+                           : "gone from the storage");
+    }
+    return err_set(e, ERR_CORRUPT,
+                   "object %s, which a backup needs, is in no pack and in no "
+                   "index",
+                   hex);
+}
+
 /* A backup may have been published since we listed the packs. */
 static int
 locate(void *cookie, const uint8_t gid[GID_BYTES],
@@ -488,7 +516,8 @@ locate(void *cookie, const uint8_t gid[GID_BYTES],
         return (int)n;
     if (look_at_packs(g, e) == -1)
         return -1;
-    return (int)find_places(g, gid, out);
+    n = find_places(g, gid, out);
+    return n > 0 ? (int)n : is_nowhere(g, gid, e);
 }
 
 static int
@@ -651,21 +680,14 @@ static int
 check_complete(struct gc *g, struct err *e)
 {
     struct location at[INDEX_MAX_LOCATIONS];
-    char hex[2 * GID_BYTES + 1];
 
     for (size_t i = 0; i < g->live.room; i++) {
         const uint8_t *gid = g->live.slots[i];
         if (bytes_are_zero(gid, GID_BYTES) ||
             g->live.values[i] != GC_NO_KEEPER || find_places(g, gid, at) > 0)
             continue;
-        int n = locate(g, gid, at, e);
-        if (n > 0)
-            continue;
-        if (n == -1)
+        if (locate(g, gid, at, e) == -1)
             return -1;
-        hex_encode(gid, GID_BYTES, hex);
-        return err_set(e, ERR_CORRUPT,
-                       "object %s, which a backup needs, is in no pack", hex);
     }
     return 0;
 }

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -85,23 +86,32 @@ name_pack(enum pack_kind kind, const uint8_t sha256[32], char *out)
     format_name(out, kind == PACK_DATA ? "packs/d/" : "packs/m/", fan, hex);
 }
 
-/* "2026-11-22T10:00:00Z" and the nanoseconds. */
+static void
+put_digits(char *out, unsigned n, uint64_t value)
+{
+    for (; n > 0; value /= 10)
+        out[--n] = (char)('0' + value % 10);
+}
+
+/* "2026-11-22t10-00-00." and the nanoseconds.  By hand, as listings are mostly
+ * this. */
 static void
 format_time(int64_t time_ns, char out[NAME_TIME_LEN])
 {
-    char text[CLOCK_TEXT_LEN];
+    struct tm tm;
+    uint64_t ns = time_ns < 0 ? 0 : (uint64_t)time_ns;
+    static const char empty[] = "0000-00-00t00-00-00.000000000";
+    time_t s = (time_t)(ns / NS_PER_S);
 
-    if (time_ns < 0)
-        time_ns = 0;
-    clock_format_utc(time_ns, text);
-    text[SECOND_CHARS] = '\0';
-    for (char *p = text; *p; p++)
-        if (*p == 'T')
-            *p = 't';
-        else if (*p == ':')
-            *p = '-';
-    (void)snprintf(out, NAME_TIME_LEN, "%.19s.%09u", text,
-                   (unsigned)(time_ns % NS_PER_S));
+    (void)gmtime_r(&s, &tm);
+    memcpy(out, empty, sizeof(empty));
+    put_digits(out, 4, (unsigned)tm.tm_year + 1900);
+    put_digits(out + 5, 2, (unsigned)tm.tm_mon + 1);
+    put_digits(out + 8, 2, (unsigned)tm.tm_mday);
+    put_digits(out + 11, 2, (unsigned)tm.tm_hour);
+    put_digits(out + 14, 2, (unsigned)tm.tm_min);
+    put_digits(out + 17, 2, (unsigned)tm.tm_sec);
+    put_digits(out + 20, 9, ns % NS_PER_S);
 }
 
 /* The exact inverse: whatever format_time would write otherwise is refused. */

@@ -39,7 +39,7 @@ pack_new(void)
     struct pack *p = xcalloc(1, sizeof(*p));
 
     p->memory = xmalloc(FRONT_MAX_BYTES + OBJECTS_ROOM);
-    p->entries = xcalloc(PACK_MAX_ENTRIES, sizeof(p->entries[0]));
+    p->entries = xmalloc(PACK_MAX_ENTRIES * sizeof(p->entries[0]));
     return p;
 }
 

@@ -14,19 +14,19 @@
 /* More packs than that are looked for by one listing. */
 enum { ASK_ONE_BY_ONE = 64 };
 
-/* A Bloom filter that grows by pieces: 12 bits an object, 6 of them set. */
+/* A Bloom filter that grows by pieces, each four times as big as the one
+ * before: 12 bits an object, 6 of them set. */
 enum {
-    PIECE_BYTES = 2 << 20,
+    PIECE_MIN_BYTES = 32 << 10,
+    PIECE_MAX_BYTES = 2 << 20,
     BLOCK_BYTES = 64,
-    PIECE_BLOCKS = PIECE_BYTES / BLOCK_BYTES,
-    PIECE_OBJECTS = PIECE_BYTES / 12 * 8,
     PROBES = 6
 };
 
 struct piece {
     struct piece *next; /* older, and full */
-    size_t n;
-    uint8_t bits[PIECE_BYTES];
+    size_t n, bytes;
+    uint8_t bits[];
 };
 
 struct relied {
@@ -67,8 +67,9 @@ relied_free(struct relied *r)
 static bool
 piece_has(const struct piece *p, const uint8_t gid[GID_BYTES])
 {
-    const uint8_t *block =
-        p->bits + (size_t)(get_le32(gid + 8) % PIECE_BLOCKS) * BLOCK_BYTES;
+    const uint8_t *block = p->bits + get_le32(gid + 8) %
+                                         (p->bytes / BLOCK_BYTES) *
+                                         (size_t)BLOCK_BYTES;
 
     for (unsigned i = 0; i < PROBES; i++) {
         unsigned bit = get_le64(gid) >> (9 * i) & 511;
@@ -88,18 +89,27 @@ may_need_locked(const struct relied *r, const uint8_t gid[GID_BYTES])
 }
 
 static void
+add_piece(struct relied *r)
+{
+    size_t bytes = r->pieces ? u64_min(4 * r->pieces->bytes, PIECE_MAX_BYTES)
+                             : (size_t)PIECE_MIN_BYTES;
+    struct piece *fresh = xcalloc(1, sizeof(*fresh) + bytes);
+
+    fresh->bytes = bytes;
+    fresh->next = r->pieces;
+    r->pieces = fresh;
+}
+
+static void
 note_object(struct relied *r, const uint8_t gid[GID_BYTES])
 {
     if (may_need_locked(r, gid))
         return;
-    if (!r->pieces || r->pieces->n == PIECE_OBJECTS) {
-        struct piece *fresh = xcalloc(1, sizeof(*fresh));
-        fresh->next = r->pieces;
-        r->pieces = fresh;
-    }
+    if (!r->pieces || r->pieces->n == r->pieces->bytes / 12 * 8)
+        add_piece(r);
     struct piece *p = r->pieces;
-    uint8_t *block =
-        p->bits + (size_t)(get_le32(gid + 8) % PIECE_BLOCKS) * BLOCK_BYTES;
+    uint8_t *block = p->bits + get_le32(gid + 8) % (p->bytes / BLOCK_BYTES) *
+                                   (size_t)BLOCK_BYTES;
     for (unsigned i = 0; i < PROBES; i++) {
         unsigned bit = get_le64(gid) >> (9 * i) & 511;
         block[bit / 8] |= (uint8_t)(1U << (bit % 8));

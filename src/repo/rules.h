@@ -14,14 +14,18 @@
 #ifdef PROTOCOL_SWITCHES
 struct protocol_rules {
     bool lease;        /* a ref that was put too late is not valid */
-    bool recheck;      /* a writer syncs again before it commits */
     bool order;        /* condemned lists are listed before the index */
     bool retire_grace; /* a retired ref stays a root for G */
-    bool window;       /* maintenance stops deleting after W */
     bool second_copy;  /* only a copy that is not condemned counts */
     bool tombstone;    /* a list stays for G after it was carried out */
+    bool relist;       /* what was pardoned is condemned again */
     bool base_check;   /* the base is looked at again before the commit */
+    bool there;        /* packs that a backup relies on must be there */
 };
+#define PROTOCOL_ALL_RULES                             \
+    {                                                  \
+        true, true, true, true, true, true, true, true \
+    }
 extern struct protocol_rules protocol_rules;
 #define RULE(name) (protocol_rules.name)
 #else
