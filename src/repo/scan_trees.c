@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/hex.h"
 #include "base/mem.h"
 #include "repo/fetch.h"
@@ -10,6 +11,8 @@
 #include "repo/repo_internal.h"
 #include "repo/scan.h"
 #include "repo/tree.h"
+
+#define NS_PER_S INT64_C(1000000000)
 
 /* ---- capabilities ---------------------------------------------------- */
 
@@ -286,12 +289,25 @@ judge_roots(struct scan *s, struct scan_backup *b)
     }
 }
 
+/* Nobody is to rely on it any more, and maintenance may be removing, right now,
+ * what it needs: that is no damage. */
+static bool
+is_given_up(const struct scan *s, const struct scan_backup *b)
+{
+    int64_t grace_ns = (int64_t)s->repo->config.grace_s * NS_PER_S;
+
+    return b->late ||
+           (b->retired_ns && clock_wall_ns() - b->retired_ns >= grace_ns);
+}
+
 int
 scan_trees(struct scan *s, struct err *e)
 {
     for (size_t i = 0; i < s->n_backups; i++) {
         struct scan_backup *b = &s->backups[i];
         bool before = b->damaged;
+        if (is_given_up(s, b))
+            continue;
         for (size_t k = 0; k < b->n_volumes; k++)
             if (judge_volume(s, b, &b->volumes[k], e) == -1)
                 return -1;

@@ -248,6 +248,36 @@ damaged_notices_are_named(void **state)
     assert_clean(d, false);
 }
 
+/* Once its grace is over, maintenance may be removing what it needs. */
+static void
+what_is_given_up_is_no_damage(void **state)
+{
+    struct damaged *d = *state;
+    const struct check_options o = {
+        .threads = 1, .fault = damaged_note_fault, .fault_cookie = d};
+
+    damaged_notices(d); /* the first backup is retired */
+    for (size_t i = 0; i < d->n; i++)
+        if (strncmp(d->names[i], "packs/d/", 8) == 0)
+            assert_ok(store_remove(d->f.st, d->names[i], e));
+    for (int over = 0; over < 2; over++) {
+        CLEANUP(repo_closep) struct repo *r = NULL;
+        unsigned of[2] = {0};
+        assert_ok(repo_open(d->f.st, PASSWORD, &r, e));
+        if (over)
+            r->config.grace_s = 0;
+        d->n_found = 0;
+        assert_ok(check_repo(r, &o, d->f.cancel, &d->result, e));
+        for (size_t i = 0; i < d->n_found; i++)
+            for (int k = 0; k < 2; k++)
+                of[k] += strcmp(d->found[i].backup, d->ids[k]) == 0;
+        assert_int_equal(of[0] > 0, !over);
+        assert_true(of[1] > 0);
+        assert_non_null(damaged_has(d, CHECK_PACK, "packs/d/"));
+        assert_int_equal(d->result.backups_damaged, over ? 1 : 2);
+    }
+}
+
 /* Of a backup that was given up, say. */
 static void
 leftovers_are_no_damage(void **state)
@@ -430,6 +460,7 @@ main(void)
         TEST(damaged_ref_and_key_are_named),
         TEST(hidden_ref_is_missed),
         TEST(damaged_notices_are_named),
+        TEST(what_is_given_up_is_no_damage),
         TEST(leftovers_are_no_damage),
         TEST(poisoned_leaf_is_found),
         TEST(lying_node_is_found),
