@@ -95,6 +95,8 @@ class Soak:
         finally:
             child.kill()
         self.note(child.pid, args[0], 'exit', child.returncode, out.strip())
+        if child.returncode < 0 and child.returncode != -signal.SIGKILL:
+            self.fail(f'{args[0]} died of signal {-child.returncode}: {err}')
         return child.returncode, out, err
 
 
