@@ -182,6 +182,35 @@ is_there(struct scan *s, const uint8_t gid[GID_BYTES], uint8_t type,
     return false;
 }
 
+/* In a pack without a table of its own, that is, where the index says? */
+static bool
+is_in_broken(struct scan *s, const uint8_t gid[GID_BYTES])
+{
+    CLEANUP(freep) struct location *at = NULL;
+    size_t n = index_find_all(s->repo->index, gid, &at);
+
+    for (size_t i = 0; i < n; i++) {
+        const struct inventory_pack *p =
+            inventory_find(&s->inventory, at[i].pack);
+        if (p && p->state == PACK_BROKEN)
+            return true;
+    }
+    return false;
+}
+
+/* Nothing but a look can tell. */
+static bool
+reads_all_the_same(struct scan *s, const struct object_name *leaf, uint64_t len)
+{
+    struct err ignored = {0};
+
+    if (!is_in_broken(s, leaf->id))
+        return false;
+    CLEANUP(freep) uint8_t *out = xmalloc(len);
+    struct fetch_leaf want = {.h = leaf->h, .out = out, .len = len};
+    return fetch_leaves(s->repo->fetch, &want, 1, NULL, &ignored) == 0;
+}
+
 static int
 judge_slot(struct walk *w, const struct node *n, uint64_t base)
 {
@@ -199,7 +228,8 @@ judge_slot(struct walk *w, const struct node *n, uint64_t base)
         }
         if (!node_is_hole(entry)) {
             object_name_of(entry->h, &leaf);
-            if (!is_there(w->scan, leaf.id, OBJECT_LEAF, &why)) {
+            if (!is_there(w->scan, leaf.id, OBJECT_LEAF, &why) &&
+                !reads_all_the_same(w->scan, &leaf, len)) {
                 lose(w, at, len, why.msg);
                 clean = 0;
             }
@@ -230,7 +260,8 @@ judge(struct walk *w, const uint8_t h[CAPABILITY_BYTES], uint8_t level,
         lose(w, base, span, "the tree goes on behind the volume's end");
         return 0;
     }
-    bool there = is_there(s, name.id, OBJECT_NODE, &why);
+    bool there =
+        is_there(s, name.id, OBJECT_NODE, &why) || is_in_broken(s, name.id);
     if (there)
         err_clear(&why);
     if (!there || fetch_node(s->repo->fetch, h, level, &fetched, &why) == -1) {

@@ -135,16 +135,43 @@ damaged_node_is_named(void **state)
 }
 
 static void
-damaged_table_is_found_without_data(void **state)
+damaged_table_is_no_loss(void **state)
+{
+    struct damaged *d = *state;
+
+    /* The index says where everything is. */
+    for (unsigned k = 0; k < 4; k++) {
+        size_t i = damaged_find(d, k < 2 ? "packs/d/" : "packs/m/", k % 2);
+        damaged_flip(d, i, 60);
+        for (int data = 0; data < 2; data++) {
+            assert_ok(damaged_check(d, data, e));
+            const struct found *x = damaged_has(d, CHECK_PACK, d->names[i]);
+            assert_non_null(x);
+            assert_non_null(data ? x->why : strstr(x->why, "not authentic"));
+            assert_null(damaged_has(d, CHECK_EXTENT, ""));
+            assert_int_equal(d->result.backups_damaged, 0);
+            assert_int_equal(d->result.lost_bytes, 0);
+        }
+        damaged_read(d);
+        assert_int_equal(d->readable, 2);
+        damaged_undo(d, i);
+    }
+}
+
+/* But what is behind it may be lost as well. */
+static void
+damaged_table_and_leaf_are_a_loss(void **state)
 {
     struct damaged *d = *state;
     size_t i = damaged_find(d, "packs/d/", 0);
+    CLEANUP(freep) uint8_t *copy = xmemdup(d->bytes[i].p, d->bytes[i].len);
 
-    damaged_flip(d, i, 60);
+    copy[60] ^= 1;
+    copy[d->bytes[i].len - 1] ^= 1;
+    damaged_put(d, i, copy, d->bytes[i].len);
     assert_ok(damaged_check(d, false, e));
-    const struct found *x = damaged_has(d, CHECK_PACK, d->names[i]);
-    assert_non_null(x);
-    assert_non_null(strstr(x->why, "not authentic"));
+    assert_non_null(damaged_has(d, CHECK_PACK, d->names[i]));
+    assert_non_null(damaged_has(d, CHECK_EXTENT, ""));
     assert_true(d->result.backups_damaged >= 1);
 }
 
@@ -454,7 +481,8 @@ main(void)
         TEST(damaged_leaf_is_named),
         TEST(extents_are_exact),
         TEST(damaged_node_is_named),
-        TEST(damaged_table_is_found_without_data),
+        TEST(damaged_table_is_no_loss),
+        TEST(damaged_table_and_leaf_are_a_loss),
         TEST(damaged_segment_is_named),
         TEST(lying_segment_is_named),
         TEST(damaged_ref_and_key_are_named),
