@@ -23,6 +23,7 @@ BUILD = build
 PREFIX = /usr/local
 SETUP = tools/setup
 SECONDS_EACH = 60
+SOAK_SECONDS = 600
 # What the sanitized runs leave out: hours of emulation that tell nothing new.
 SLOW = system bench
 
@@ -62,6 +63,9 @@ check-tsan: setup
 check-heavy: check-asan check-tsan fuzz
 	VMTEST_STEP=1 VMTEST_ROUNDS=20 \
 		tools/run-tests -C $(BUILD) --slow 6 --suite system
+	VMKEEP_ALL_FAULTS=1 VMKEEP_ALL_BITS=1 SOAK_SECONDS=$(SOAK_SECONDS) \
+		tools/run-tests -C $(BUILD) --slow 20 \
+		sweep jobfaults repair fault_program soak
 
 fuzz: setup
 	RUNS=$(RUNS) SECONDS_EACH=$(SECONDS_EACH) tools/fuzz $(BUILD)-fuzz $(TARGET)

@@ -283,14 +283,14 @@ scan_done(struct scan *s)
 int
 scan_run(struct scan *s, struct err *e)
 {
-    if (index_refresh(s->repo->index, e) == -1 ||
-        inventory_make(s->repo->store, &s->inventory, e) == -1 ||
-        scan_notices(s, e) == -1)
+    /* In this order: what a backup that is seen needs is in the index. */
+    if (inventory_make(s->repo->store, &s->inventory, e) == -1 ||
+        index_refresh(s->repo->index, e) == -1 || scan_notices(s, e) == -1)
         return -1;
     choose(s);
     if (scan_keys(s, e) == -1 || scan_refs(s, e) == -1 ||
         scan_index(s, e) == -1 || scan_data(s, e) == -1 ||
-        scan_trees(s, e) == -1)
+        scan_missing(s, e) == -1 || scan_trees(s, e) == -1)
         return -1;
     return scan_tell(s, "done", e);
 }

@@ -426,8 +426,11 @@ fetch_leaves(struct fetch *f, const struct fetch_leaf *leaves, size_t n,
              size_t *out_failed, struct err *e)
 {
     CLEANUP(freep) struct wanted *w = xcalloc(n, sizeof(*w));
+    size_t unasked = 0;
     int rc = 0;
 
+    if (!out_failed)
+        out_failed = &unasked;
     if (locate_all(f, leaves, n, w, out_failed, e) == -1)
         return -1;
     qsort(w, n, sizeof(*w), by_place);

@@ -235,7 +235,8 @@ note_pack(void *cookie, const char *name, const struct store_stat *stat,
         return 0;
     if (check_time(g, name, stat, e) == -1)
         return -1;
-    struct gc_pack *p = &g->packs[add_pack(g, sum, kind)];
+    uint32_t number = add_pack(g, sum, kind); /* may move all of them */
+    struct gc_pack *p = &g->packs[number];
     p->bytes = stat->size_bytes;
     p->stored_ns = stat->mtime_ns;
     /* What is lost counts as a copy of nothing. */

@@ -47,10 +47,9 @@ note(void *cookie, const char *name, const struct store_stat *stat,
     (void)e;
     if (name_parse_pack(name, &pack.kind, pack.name))
         add_pack(v, &pack);
-    else if (name_parse_index_delta(name, &time_ns, id))
-        add_object(&v->segments, name, stat);
-    else if (name_parse_ref(name, &ref))
-        add_object(&v->refs, name, stat);
+    else if (name_parse_index_delta(name, &time_ns, id) ||
+             name_parse_ref(name, &ref))
+        return 0; /* listed before */
     else if (name_parse_lost(name, &time_ns, id))
         add_object(&v->lost, name, stat);
     else if (name_parse_key(name, id))
@@ -58,6 +57,33 @@ note(void *cookie, const char *name, const struct store_stat *stat,
     else if (strcmp(name, NAME_CONFIG) != 0 &&
              !name_parse_config(name, &generation))
         v->other_objects++;
+    return 0;
+}
+
+static int
+note_ref(void *cookie, const char *name, const struct store_stat *stat,
+         struct err *e)
+{
+    struct inventory *v = cookie;
+    struct ref_name ref;
+
+    (void)e;
+    if (name_parse_ref(name, &ref))
+        add_object(&v->refs, name, stat);
+    return 0;
+}
+
+static int
+note_segment(void *cookie, const char *name, const struct store_stat *stat,
+             struct err *e)
+{
+    struct inventory *v = cookie;
+    uint8_t id[NAME_ID_BYTES];
+    int64_t time_ns = 0;
+
+    (void)e;
+    if (name_parse_index_delta(name, &time_ns, id))
+        add_object(&v->segments, name, stat);
     return 0;
 }
 
@@ -85,7 +111,11 @@ sort(struct inventory_list *l)
 int
 inventory_make(struct store *st, struct inventory *out, struct err *e)
 {
-    if (store_list(st, "", note, out, e) == -1)
+    /* Backwards through what a backup does: what is below the ones that are
+     * seen is there to be seen next. */
+    if (store_list(st, "refs/", note_ref, out, e) == -1 ||
+        store_list(st, "index/", note_segment, out, e) == -1 ||
+        store_list(st, "", note, out, e) == -1)
         return err_wrap(e, "cannot list the repository");
     if (out->n_packs > 0)
         qsort(out->packs, out->n_packs, sizeof(out->packs[0]), by_pack);

@@ -61,7 +61,8 @@ struct inventory {
     uint64_t other_objects; /* what is not vmkeep's, or not known here */
 };
 
-/* Into the zeroed *out, to be inventory_done in any case. */
+/* Into the zeroed *out, to be inventory_done in any case.  Backups may be made
+ * meanwhile: what those need that are in it is in it too. */
 int inventory_make(struct store *st, struct inventory *out, struct err *e);
 void inventory_done(struct inventory *v);
 

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "repo/gc.h"
 #include "repo/repo_internal.h"
+#include "store/store.h"
 
 static int
 check_may(const struct repo *r, struct err *e)
@@ -50,7 +51,8 @@ repo_prune(struct repo *r, const struct prune_options *o, struct cancel *cancel,
                               "first");
         return -1;
     }
-    if (gc_delete(&g, e) == -1 || gc_condemn(&g, e) == -1)
+    if (gc_delete(&g, e) == -1 || gc_condemn(&g, e) == -1 ||
+        (!o->dry_run && store_tidy(r->store, e) == -1))
         return -1;
     *out = result;
     return 0;

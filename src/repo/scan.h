@@ -39,6 +39,14 @@ struct scan_backup {
     uint8_t (*roots)[GID_BYTES]; /* of a backup that this key does not open */
     size_t n_roots;
     bool damaged;
+    bool late;          /* published too late to be relied on */
+    int64_t retired_ns; /* 0: it is not */
+};
+
+/* A mark that a backup is retired. */
+struct scan_mark {
+    struct ref_name ref;
+    int64_t stored_ns;
 };
 
 struct scan_segment {
@@ -75,9 +83,10 @@ struct scan {
      * names; refs that are retired; when it last ran (0: never), by the
      * storage's clock. */
     struct gidset condemned;
-    struct ref_name *marks;
+    struct scan_mark *marks;
     size_t n_marks, room_marks;
     int64_t maintained_ns;
+    bool noticed; /* all of this, once */
 
     struct gidset visited; /* nodes */
     struct gidset clean;   /* nodes below which nothing is lost */
@@ -118,6 +127,10 @@ int scan_refs(struct scan *s, struct err *e);
 
 /* What maintenance says that it did. */
 int scan_notices(struct scan *s, struct err *e);
+/* What it has condemned since, too. */
+int scan_condemned(struct scan *s, struct err *e);
+/* Since when the backup is retired, by the storage's clock; 0: it is not. */
+int64_t scan_retired_ns(const struct scan *s, const struct ref_name *ref);
 /* Was the ref that this one, stored then, names as its previous perhaps
  * retired and removed? 1: yes, 0: no, -1: nothing tells. */
 int scan_was_retired(const struct scan *s, const struct ref_name *ref,
@@ -132,6 +145,8 @@ bool scan_is_lost(const struct scan *s, const struct inventory_pack *p);
 int scan_index(struct scan *s, struct err *e);
 /* The packs that are chosen, whole. */
 int scan_data(struct scan *s, struct err *e);
+/* Tell which packs are not there any more, though they should be. */
+int scan_missing(struct scan *s, struct err *e);
 
 /* The table of a pack, from its front. */
 int scan_read_table(struct scan *s, const struct inventory_pack *p,

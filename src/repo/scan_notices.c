@@ -58,7 +58,8 @@ note_list(void *cookie, const char *name, const struct store_stat *stat,
         for (size_t i = 0; i < list.n; i++)
             if (list.entries[i].kind <= CONDEMNED_META)
                 (void)gidset_add(&s->condemned, list.entries[i].sum);
-    report(s, name, &why);
+    if (!s->noticed)
+        report(s, name, &why);
     return rc == -1 ? -1 : 0;
 }
 
@@ -71,7 +72,6 @@ note_mark(void *cookie, const char *name, const struct store_stat *stat,
     struct err why = {0};
     struct ref_name ref;
 
-    (void)stat;
     if (!name_parse_retired(name, &ref))
         return 0;
     int rc = get(s, name, &bytes, &why, e);
@@ -84,7 +84,7 @@ note_mark(void *cookie, const char *name, const struct store_stat *stat,
         s->room_marks = s->room_marks ? 2 * s->room_marks : 64;
         s->marks = xrealloc(s->marks, s->room_marks * sizeof(s->marks[0]));
     }
-    s->marks[s->n_marks++] = ref;
+    s->marks[s->n_marks++] = (struct scan_mark){ref, stat->mtime_ns};
     return 0;
 }
 
@@ -112,14 +112,23 @@ note_session(void *cookie, const char *name, const struct store_stat *stat,
 }
 
 int
+scan_condemned(struct scan *s, struct err *e)
+{
+    if (store_list(s->repo->store, "cond/", note_list, s, e) == -1)
+        return err_wrap(e, "cannot list what is condemned");
+    return 0;
+}
+
+int
 scan_notices(struct scan *s, struct err *e)
 {
     struct store *st = s->repo->store;
 
-    if (store_list(st, "cond/", note_list, s, e) == -1 ||
+    if (scan_condemned(s, e) == -1 ||
         store_list(st, "retired/", note_mark, s, e) == -1 ||
         store_list(st, "sess/", note_session, s, e) == -1)
         return err_wrap(e, "cannot list what maintenance did");
+    s->noticed = true;
     return 0;
 }
 
@@ -147,10 +156,21 @@ scan_was_retired(const struct scan *s, const struct ref_name *ref,
     /* It was there when that ref was put, and maintenance has not run since. */
     if (s->maintained_ns == 0 || stored_ns > until_ns)
         return 0;
-    for (size_t i = 0; i < s->n_marks; i++)
-        if (s->marks[i].ns == ref->ns && s->marks[i].time_ns <= ref->time_ns &&
-            memcmp(s->marks[i].machine, ref->machine, NAME_TAG_BYTES) == 0 &&
-            !has_ref(s, &s->marks[i]))
+    for (size_t i = 0; i < s->n_marks; i++) {
+        const struct ref_name *mark = &s->marks[i].ref;
+        if (mark->ns == ref->ns && mark->time_ns <= ref->time_ns &&
+            memcmp(mark->machine, ref->machine, NAME_TAG_BYTES) == 0 &&
+            !has_ref(s, mark))
             return 1;
+    }
     return -1; /* the mark goes some time after its ref */
+}
+
+int64_t
+scan_retired_ns(const struct scan *s, const struct ref_name *ref)
+{
+    for (size_t i = 0; i < s->n_marks; i++)
+        if (memcmp(s->marks[i].ref.id, ref->id, NAME_ID_BYTES) == 0)
+            return s->marks[i].stored_ns;
+    return 0;
 }

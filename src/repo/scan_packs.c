@@ -82,8 +82,9 @@ pack_fault(struct scan *s, struct inventory_pack *p, const struct err *why)
     p->state = why->code == ERR_STORE || why->code == ERR_UNSUP ? PACK_UNREAD
                : why->code == ERR_NOENT                         ? PACK_MISSING
                                                                 : PACK_BROKEN;
-    scan_fault(s, &(struct check_fault){
-                      .what = CHECK_PACK, .name = name, .why = why->msg});
+    if (p->state != PACK_MISSING) /* else maintenance may have removed it */
+        scan_fault(s, &(struct check_fault){
+                          .what = CHECK_PACK, .name = name, .why = why->msg});
 }
 
 static int
@@ -213,12 +214,10 @@ by_pack(const void *a, const void *b)
     return (x->at.offset > y->at.offset) - (x->at.offset < y->at.offset);
 }
 
-/* A pack that is not in the store: told once. */
+/* A pack that is not in the store: told once, by scan_missing. */
 static void
 note_missing(struct scan *s, const struct location *at)
 {
-    char name[NAME_MAX_LEN];
-
     for (size_t i = 0; i < s->n_missing; i++)
         if (memcmp(s->missing[i].name, at->pack, PACK_NAME_BYTES) == 0)
             return;
@@ -227,18 +226,9 @@ note_missing(struct scan *s, const struct location *at)
         s->missing =
             xrealloc(s->missing, s->room_missing * sizeof(s->missing[0]));
     }
-    struct inventory_pack *p = &s->missing[s->n_missing++];
-    *p = (struct inventory_pack){
+    s->missing[s->n_missing] = (struct inventory_pack){
         .kind = at->kind, .bytes = at->pack_bytes, .state = PACK_MISSING};
-    memcpy(p->name, at->pack, PACK_NAME_BYTES);
-    name_pack(at->kind, at->pack, name);
-    /* Its list stays as long as an index names it. */
-    if (gidset_has(&s->condemned, at->pack))
-        return;
-    scan_fault(
-        s, &(struct check_fault){.what = CHECK_PACK,
-                                 .name = name,
-                                 .why = "the pack is gone from the storage"});
+    memcpy(s->missing[s->n_missing++].name, at->pack, PACK_NAME_BYTES);
 }
 
 static struct claim *
@@ -555,4 +545,31 @@ scan_data(struct scan *s, struct err *e)
     }
     gidmap_done(&s->caps);
     return 0;
+}
+
+static void
+tell_missing(struct scan *s, const struct inventory_pack *p)
+{
+    char name[NAME_MAX_LEN];
+
+    /* Its list stays as long as an index names it. */
+    if (p->state != PACK_MISSING || gidset_has(&s->condemned, p->name))
+        return;
+    name_pack(p->kind, p->name, name);
+    scan_fault(
+        s, &(struct check_fault){.what = CHECK_PACK,
+                                 .name = name,
+                                 .why = "the pack is gone from the storage"});
+}
+
+int
+scan_missing(struct scan *s, struct err *e)
+{
+    if (scan_condemned(s, e) == -1)
+        return -1;
+    for (size_t i = 0; i < s->n_missing; i++)
+        tell_missing(s, &s->missing[i]);
+    for (size_t i = 0; i < s->inventory.n_packs; i++)
+        tell_missing(s, &s->inventory.packs[i]);
+    return scan_tell(s, "packs", e);
 }

@@ -14,6 +14,7 @@
 #include "repo/ref.h"
 #include "repo/repo_internal.h"
 #include "repo/scan.h"
+#include "repo/sync.h"
 #include "store/store.h"
 
 /* ---- keys, and records of what is lost ------------------------------- */
@@ -167,7 +168,7 @@ open_body(struct scan *s, const struct buf *bytes, const struct ref_name *name,
 }
 
 static int
-read_ref(struct scan *s, const char *name, struct link *link,
+read_ref(struct scan *s, const char *name, int64_t stored_ns, struct link *link,
          struct scan_backup *b, struct err *e)
 {
     CLEANUP(buf_done) struct buf bytes = buf_of(REF_MAX_BYTES);
@@ -183,6 +184,8 @@ read_ref(struct scan *s, const char *name, struct link *link,
         return -1;
     memcpy(link->previous, head.previous, sizeof(link->previous));
     link->readable = true;
+    b->late = sync_is_late(&s->repo->config, head.sync_ns, stored_ns);
+    b->retired_ns = scan_retired_ns(s, &link->name);
     if (ref_open_roots(bytes.p, bytes.len, &s->repo->keys, &roots, &n, e) == -1)
         return -1;
     return open_body(s, &bytes, &head.name, roots, n, b, e);
@@ -268,7 +271,8 @@ scan_refs(struct scan *s, struct err *e)
         if (lost_has(s->repo->lost, LOST_REF, links[i].name.id))
             continue;
         s->result->backups++;
-        if (read_ref(s, name, &links[i], b, &why) == -1 &&
+        if (read_ref(s, name, l->objects[i].stored_ns, &links[i], b, &why) ==
+                -1 &&
             why.code != ERR_NOENT) {
             scan_store_error(s, &why);
             scan_fault(s, &(struct check_fault){.what = CHECK_REF,

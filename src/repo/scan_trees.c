@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/hex.h"
 #include "base/mem.h"
 #include "repo/fetch.h"
@@ -10,6 +11,8 @@
 #include "repo/repo_internal.h"
 #include "repo/scan.h"
 #include "repo/tree.h"
+
+#define NS_PER_S INT64_C(1000000000)
 
 /* ---- capabilities ---------------------------------------------------- */
 
@@ -179,6 +182,35 @@ is_there(struct scan *s, const uint8_t gid[GID_BYTES], uint8_t type,
     return false;
 }
 
+/* In a pack without a table of its own, that is, where the index says? */
+static bool
+is_in_broken(struct scan *s, const uint8_t gid[GID_BYTES])
+{
+    CLEANUP(freep) struct location *at = NULL;
+    size_t n = index_find_all(s->repo->index, gid, &at);
+
+    for (size_t i = 0; i < n; i++) {
+        const struct inventory_pack *p =
+            inventory_find(&s->inventory, at[i].pack);
+        if (p && p->state == PACK_BROKEN)
+            return true;
+    }
+    return false;
+}
+
+/* Nothing but a look can tell. */
+static bool
+reads_all_the_same(struct scan *s, const struct object_name *leaf, uint64_t len)
+{
+    struct err ignored = {0};
+
+    if (!is_in_broken(s, leaf->id))
+        return false;
+    CLEANUP(freep) uint8_t *out = xmalloc(len);
+    struct fetch_leaf want = {.h = leaf->h, .out = out, .len = len};
+    return fetch_leaves(s->repo->fetch, &want, 1, NULL, &ignored) == 0;
+}
+
 static int
 judge_slot(struct walk *w, const struct node *n, uint64_t base)
 {
@@ -196,7 +228,8 @@ judge_slot(struct walk *w, const struct node *n, uint64_t base)
         }
         if (!node_is_hole(entry)) {
             object_name_of(entry->h, &leaf);
-            if (!is_there(w->scan, leaf.id, OBJECT_LEAF, &why)) {
+            if (!is_there(w->scan, leaf.id, OBJECT_LEAF, &why) &&
+                !reads_all_the_same(w->scan, &leaf, len)) {
                 lose(w, at, len, why.msg);
                 clean = 0;
             }
@@ -227,7 +260,8 @@ judge(struct walk *w, const uint8_t h[CAPABILITY_BYTES], uint8_t level,
         lose(w, base, span, "the tree goes on behind the volume's end");
         return 0;
     }
-    bool there = is_there(s, name.id, OBJECT_NODE, &why);
+    bool there =
+        is_there(s, name.id, OBJECT_NODE, &why) || is_in_broken(s, name.id);
     if (there)
         err_clear(&why);
     if (!there || fetch_node(s->repo->fetch, h, level, &fetched, &why) == -1) {
@@ -286,12 +320,25 @@ judge_roots(struct scan *s, struct scan_backup *b)
     }
 }
 
+/* Nobody is to rely on it any more, and maintenance may be removing, right now,
+ * what it needs: that is no damage. */
+static bool
+is_given_up(const struct scan *s, const struct scan_backup *b)
+{
+    int64_t grace_ns = (int64_t)s->repo->config.grace_s * NS_PER_S;
+
+    return b->late ||
+           (b->retired_ns && clock_wall_ns() - b->retired_ns >= grace_ns);
+}
+
 int
 scan_trees(struct scan *s, struct err *e)
 {
     for (size_t i = 0; i < s->n_backups; i++) {
         struct scan_backup *b = &s->backups[i];
         bool before = b->damaged;
+        if (is_given_up(s, b))
+            continue;
         for (size_t k = 0; k < b->n_volumes; k++)
             if (judge_volume(s, b, &b->volumes[k], e) == -1)
                 return -1;

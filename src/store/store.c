@@ -249,3 +249,9 @@ store_remove(struct store *st, const char *name, struct err *e)
         return -1;
     return st->ops->remove(st, name, e);
 }
+
+int
+store_tidy(struct store *st, struct err *e)
+{
+    return st->ops->tidy ? st->ops->tidy(st, e) : 0;
+}

@@ -86,4 +86,8 @@ int store_list(struct store *st, const char *prefix, store_list_fn *fn,
  * storage keeps us from removing (append-only). */
 int store_remove(struct store *st, const char *name, struct err *e);
 
+/* Remove what is no object: what processes that died have left behind, a day
+ * ago or more. */
+int store_tidy(struct store *st, struct err *e);
+
 #endif

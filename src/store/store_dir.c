@@ -5,8 +5,8 @@
  *
  * Publishing: the object is written under a name in tmp/, synced, moved to its
  * own name without ever replacing one, and its folder is synced.  A process
- * that dies before the move leaves a file in tmp/, which nothing else looks
- * at; its name says when it was made.
+ * that dies before the move leaves a file in tmp/, which nothing looks at but
+ * store_tidy; its name says when it was made.
  *
  * Time: an object's mtime must not be older than its appearance, or a writer
  * that slept between writing and publishing would seem to have been in time.
@@ -36,6 +36,7 @@
 #include "base/rand.h"
 #include "store/store_internal.h"
 #include "store/store_place.h"
+#include "store/store_temps.h"
 
 enum {
     /* O_NONBLOCK: a FIFO that someone planted must not hang us. */
@@ -560,6 +561,14 @@ dir_close(struct store *st)
     free(d);
 }
 
+static int
+dir_tidy(struct store *st, struct err *e)
+{
+    struct dir_store *d = (struct dir_store *)st;
+
+    return store_temps_sweep(&d->place, e);
+}
+
 static const struct store_ops dir_ops = {
     .put = dir_put,
     .get = dir_get,
@@ -567,6 +576,7 @@ static const struct store_ops dir_ops = {
     .stat = dir_stat,
     .list = dir_list,
     .remove = dir_remove,
+    .tidy = dir_tidy,
     .close = dir_close,
 };
 

@@ -26,6 +26,7 @@ struct store_ops {
     int (*list)(struct store *st, const char *prefix, store_list_fn *fn,
                 void *cookie, struct err *e);
     int (*remove)(struct store *st, const char *name, struct err *e);
+    int (*tidy)(struct store *st, struct err *e); /* NULL: nothing to do */
     void (*close)(struct store *st); /* frees what the backend added and st */
 };
 

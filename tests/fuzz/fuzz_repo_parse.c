@@ -9,22 +9,28 @@
 
 #include "base/buf.h"
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "crypto/aead.h"
 #include "crypto/hash.h"
 #include "crypto/sign.h"
 #include "repo/bundle.h"
+#include "repo/checker.h"
 #include "repo/codec.h"
 #include "repo/config.h"
+#include "repo/format.h"
 #include "repo/keyring.h"
 #include "repo/lost.h"
 #include "repo/manifest.h"
 #include "repo/manifest_format.h"
 #include "repo/name.h"
 #include "repo/node.h"
+#include "repo/notice.h"
 #include "repo/pack.h"
+#include "repo/recovery.h"
 #include "repo/ref.h"
+#include "repo/role.h"
 #include "repo/segment.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
@@ -57,8 +63,20 @@ parse_name(const uint8_t *p, size_t n)
     enum pack_kind kind = PACK_DATA;
     uint8_t id[32];
     int64_t time_ns = 0;
-    uint32_t generation = 0;
+    uint32_t generation = 0, writer = 0;
 
+    if (name_parse_retired(name, &ref)) {
+        name_retired(&ref, again);
+        must(strcmp(again, name) == 0);
+    }
+    if (name_parse_session(name, &writer, &time_ns, id)) {
+        name_session(writer, time_ns, id, again);
+        must(strcmp(again, name) == 0);
+    }
+    if (name_parse_condemned(name, &time_ns, id)) {
+        name_condemned(time_ns, id, again);
+        must(strcmp(again, name) == 0);
+    }
     if (name_parse_key(name, id)) {
         name_key(id, again);
         must(strcmp(again, name) == 0);
@@ -248,12 +266,126 @@ parse_codec(const uint8_t *p, size_t n)
         must(len <= sizeof(out));
 }
 
+/* ---- notices ----------------------------------------------------------- */
+
+static const uint8_t *
+sign(const uint8_t *seed, uint8_t *bytes, size_t n)
+{
+    sign_make(seed, bytes, n, bytes + n);
+    return bytes;
+}
+
+/* The head of a list, and its entries in clear: sealed and signed, under the
+ * name that it says it has. */
+static void
+parse_condemned(const uint8_t *p, size_t n)
+{
+    enum { HEAD = FORMAT_HEAD_BYTES + NAME_ID_BYTES + 16 };
+    CLEANUP(freep) uint8_t *bytes = xcalloc(1, n + AEAD_OVERHEAD + SIGN_BYTES);
+    CLEANUP(condemned_done) struct condemned list = {0};
+    uint8_t key[HASH_DERIVED_BYTES];
+    char name[NAME_MAX_LEN];
+    struct err e = {0};
+
+    if (n < HEAD)
+        return;
+    const uint8_t *id = p + FORMAT_HEAD_BYTES;
+    memcpy(bytes, p, HEAD);
+    keyring_derive(&keys, "condemned list", id, NAME_ID_BYTES, key);
+    aead_seal(key, bytes, HEAD, p + HEAD, n - HEAD, bytes + HEAD);
+    n += AEAD_OVERHEAD;
+    name_condemned((int64_t)get_le64(id + NAME_ID_BYTES), id, name);
+    if (told(condemned_unpack(sign(keys.maintenance_seed, bytes, n),
+                              n + SIGN_BYTES, name, &keys, &config, &list, &e),
+             &e))
+        for (size_t i = 0; i < list.n; i++)
+            condemned_object(&list.entries[i], name);
+}
+
+static void
+parse_session(const uint8_t *p, size_t n)
+{
+    CLEANUP(freep) uint8_t *bytes = xcalloc(1, n + SIGN_BYTES);
+    const uint8_t *writer = p + FORMAT_HEAD_BYTES;
+    struct session session;
+    char name[NAME_MAX_LEN];
+    struct err e = {0};
+
+    if (n < FORMAT_HEAD_BYTES + 12 + NAME_ID_BYTES)
+        return;
+    memcpy(bytes, p, n);
+    name_session(get_le32(writer), (int64_t)get_le64(writer + 4), writer + 12,
+                 name);
+    const uint8_t *seed = get_le32(writer) == SESSION_MAINTENANCE
+                              ? keys.maintenance_seed
+                              : keys.writer_seed;
+    if (told(session_unpack(sign(seed, bytes, n), n + SIGN_BYTES, name, &config,
+                            &session, &e),
+             &e))
+        must(session.writer == get_le32(writer));
+}
+
+static void
+parse_retired(const uint8_t *p, size_t n)
+{
+    CLEANUP(freep) uint8_t *bytes = xcalloc(1, n + SIGN_BYTES);
+    const uint8_t *at = p + FORMAT_HEAD_BYTES;
+    struct ref_name ref = {0}, got = {0};
+    char name[NAME_MAX_LEN];
+    struct err e = {0};
+
+    if (n < FORMAT_HEAD_BYTES + 4 + NAME_TAG_BYTES + 8 + NAME_ID_BYTES)
+        return;
+    memcpy(bytes, p, n);
+    ref.ns = get_le32(at);
+    memcpy(ref.machine, at + 4, NAME_TAG_BYTES);
+    ref.time_ns = (int64_t)get_le64(at + 4 + NAME_TAG_BYTES);
+    memcpy(ref.id, at + 12 + NAME_TAG_BYTES, NAME_ID_BYTES);
+    name_retired(&ref, name);
+    if (told(retired_unpack(sign(keys.maintenance_seed, bytes, n),
+                            n + SIGN_BYTES, name, &config, &got, &e),
+             &e))
+        must(memcmp(got.id, ref.id, NAME_ID_BYTES) == 0);
+}
+
+/* What people type. */
+static void
+parse_text(const uint8_t *p, size_t n)
+{
+    CLEANUP(freep) char *text = xstrndup((const char *)p, n);
+    uint8_t code[RECOVERY_BYTES], code_again[RECOVERY_BYTES];
+    char again[RECOVERY_TEXT_LEN], utc[CLOCK_TEXT_LEN];
+    struct check_subset subset;
+    enum role role = ROLE_OF_ADMIN;
+    unsigned group = 0;
+    int64_t wall_ns = 0, wall_again = 0;
+    struct err e = {0};
+
+    if (recovery_parse(text, code, &group) == 1) {
+        recovery_format(code, again);
+        must(recovery_parse(again, code_again, NULL) == 1);
+        must(memcmp(code, code_again, sizeof(code)) == 0);
+    } else {
+        must(group <= RECOVERY_GROUPS);
+    }
+    if (role_parse(text, &role))
+        must(strcmp(role_name(role), text) == 0);
+    if (told(check_parse_subset(text, &subset, &e), &e))
+        must(subset.read == CHECK_READ_SOME && subset.percent <= 100);
+    if (clock_parse_utc(text, &wall_ns)) {
+        clock_format_utc(wall_ns, utc);
+        must(clock_parse_utc(utc, &wall_again));
+        must(wall_again <= wall_ns && wall_ns - wall_again < 1000000000);
+    }
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     static void (*const parsers[])(const uint8_t *p, size_t n) = {
-        parse_name,    parse_config, parse_bundle,   parse_node, parse_pack,
-        parse_segment, parse_ref,    parse_manifest, parse_lost, parse_codec,
+        parse_name,      parse_config,  parse_bundle,   parse_node, parse_pack,
+        parse_segment,   parse_ref,     parse_manifest, parse_lost, parse_codec,
+        parse_condemned, parse_session, parse_retired,  parse_text,
     };
 
     if (keys.has == 0) {

@@ -135,16 +135,43 @@ damaged_node_is_named(void **state)
 }
 
 static void
-damaged_table_is_found_without_data(void **state)
+damaged_table_is_no_loss(void **state)
+{
+    struct damaged *d = *state;
+
+    /* The index says where everything is. */
+    for (unsigned k = 0; k < 4; k++) {
+        size_t i = damaged_find(d, k < 2 ? "packs/d/" : "packs/m/", k % 2);
+        damaged_flip(d, i, 60);
+        for (int data = 0; data < 2; data++) {
+            assert_ok(damaged_check(d, data, e));
+            const struct found *x = damaged_has(d, CHECK_PACK, d->names[i]);
+            assert_non_null(x);
+            assert_non_null(data ? x->why : strstr(x->why, "not authentic"));
+            assert_null(damaged_has(d, CHECK_EXTENT, ""));
+            assert_int_equal(d->result.backups_damaged, 0);
+            assert_int_equal(d->result.lost_bytes, 0);
+        }
+        damaged_read(d);
+        assert_int_equal(d->readable, 2);
+        damaged_undo(d, i);
+    }
+}
+
+/* But what is behind it may be lost as well. */
+static void
+damaged_table_and_leaf_are_a_loss(void **state)
 {
     struct damaged *d = *state;
     size_t i = damaged_find(d, "packs/d/", 0);
+    CLEANUP(freep) uint8_t *copy = xmemdup(d->bytes[i].p, d->bytes[i].len);
 
-    damaged_flip(d, i, 60);
+    copy[60] ^= 1;
+    copy[d->bytes[i].len - 1] ^= 1;
+    damaged_put(d, i, copy, d->bytes[i].len);
     assert_ok(damaged_check(d, false, e));
-    const struct found *x = damaged_has(d, CHECK_PACK, d->names[i]);
-    assert_non_null(x);
-    assert_non_null(strstr(x->why, "not authentic"));
+    assert_non_null(damaged_has(d, CHECK_PACK, d->names[i]));
+    assert_non_null(damaged_has(d, CHECK_EXTENT, ""));
     assert_true(d->result.backups_damaged >= 1);
 }
 
@@ -246,6 +273,36 @@ damaged_notices_are_named(void **state)
         damaged_undo(d, at);
     }
     assert_clean(d, false);
+}
+
+/* Once its grace is over, maintenance may be removing what it needs. */
+static void
+what_is_given_up_is_no_damage(void **state)
+{
+    struct damaged *d = *state;
+    const struct check_options o = {
+        .threads = 1, .fault = damaged_note_fault, .fault_cookie = d};
+
+    damaged_notices(d); /* the first backup is retired */
+    for (size_t i = 0; i < d->n; i++)
+        if (strncmp(d->names[i], "packs/d/", 8) == 0)
+            assert_ok(store_remove(d->f.st, d->names[i], e));
+    for (int over = 0; over < 2; over++) {
+        CLEANUP(repo_closep) struct repo *r = NULL;
+        unsigned of[2] = {0};
+        assert_ok(repo_open(d->f.st, PASSWORD, &r, e));
+        if (over)
+            r->config.grace_s = 0;
+        d->n_found = 0;
+        assert_ok(check_repo(r, &o, d->f.cancel, &d->result, e));
+        for (size_t i = 0; i < d->n_found; i++)
+            for (int k = 0; k < 2; k++)
+                of[k] += strcmp(d->found[i].backup, d->ids[k]) == 0;
+        assert_int_equal(of[0] > 0, !over);
+        assert_true(of[1] > 0);
+        assert_non_null(damaged_has(d, CHECK_PACK, "packs/d/"));
+        assert_int_equal(d->result.backups_damaged, over ? 1 : 2);
+    }
 }
 
 /* Of a backup that was given up, say. */
@@ -424,12 +481,14 @@ main(void)
         TEST(damaged_leaf_is_named),
         TEST(extents_are_exact),
         TEST(damaged_node_is_named),
-        TEST(damaged_table_is_found_without_data),
+        TEST(damaged_table_is_no_loss),
+        TEST(damaged_table_and_leaf_are_a_loss),
         TEST(damaged_segment_is_named),
         TEST(lying_segment_is_named),
         TEST(damaged_ref_and_key_are_named),
         TEST(hidden_ref_is_missed),
         TEST(damaged_notices_are_named),
+        TEST(what_is_given_up_is_no_damage),
         TEST(leftovers_are_no_damage),
         TEST(poisoned_leaf_is_found),
         TEST(lying_node_is_found),

@@ -211,6 +211,25 @@ many_segments_become_one(void **state)
     assert_readable(w, 0);
 }
 
+/* Each pack is counted, also those at which there was no room for more. */
+static void
+many_packs_are_all_seen(void **state)
+{
+    struct world *w = *state;
+
+    for (uint8_t i = 0; i < 70; i++) { /* two packs each */
+        memset(w->p[0], 1 + i, SIZE);
+        back_up(w, 0);
+        vclock_pass_hours(1);
+    }
+    struct usage u = usage_of(w->f.st, "packs/");
+    struct prune_result r = prune(w);
+    assert_int_equal(r.packs, u.objects);
+    assert_true(r.packs > 128);
+    assert_int_equal(r.pack_bytes, u.bytes);
+    assert_readable(w, 0);
+}
+
 /* ---- writers ---------------------------------------------------------- */
 
 /* What is condemned is stored again by a backup that needs it, and then goes.
@@ -538,6 +557,7 @@ main(void)
         TEST(what_two_backups_share_stays),
         TEST(packs_that_are_mostly_garbage_are_repacked),
         TEST(many_segments_become_one),
+        TEST(many_packs_are_all_seen),
         TEST(a_backup_does_not_build_on_what_is_condemned),
         TEST(a_backup_under_way_saves_what_is_condemned),
         TEST(a_base_vouches_for_what_is_taken_over),

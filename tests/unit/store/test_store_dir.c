@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -696,6 +697,45 @@ a_year_out_of_reach_is_the_last_one(void **state)
     assert_true(s.mtime_ns == INT64_MAX);
 }
 
+/* ---- what dead processes left -------------------------------------------- */
+
+static void
+make_aged(const struct fixture *f, const char *name, int age_s)
+{
+    CLEANUP(freep) char *path = below(f, name);
+    struct timespec times[2];
+
+    assert_int_equal(clock_gettime(CLOCK_REALTIME, &times[0]), 0);
+    times[0].tv_sec -= age_s;
+    times[1] = times[0];
+    assert_int_equal(utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW), 0);
+}
+
+static void
+what_was_left_behind_goes_after_a_day(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = {0};
+
+    assert_int_equal(store_tidy(f->st, &e), 0); /* there is no tmp/ yet */
+    assert_int_equal(store_put(f->st, "a", "x", 1, &e), 0);
+    write_file(f, "tmp/old", "x");
+    write_file(f, "tmp/fresh", "x");
+    make_folder(f, "tmp/folder");
+    make_link(f, "tmp/link", "/etc/passwd");
+    make_aged(f, "a", 25 * 3600);
+    make_aged(f, "tmp/old", 25 * 3600);
+    make_aged(f, "tmp/fresh", 23 * 3600);
+    make_aged(f, "tmp/folder", 25 * 3600);
+    make_aged(f, "tmp/link", 25 * 3600);
+    assert_int_equal(store_tidy(f->st, &e), 0);
+    assert_false(exists(f, "tmp/old"));
+    assert_true(exists(f, "tmp/fresh"));
+    assert_true(exists(f, "tmp/folder"));
+    assert_true(exists(f, "tmp/link"));
+    assert_true(exists(f, "a"));
+}
+
 int
 main(void)
 {
@@ -719,6 +759,7 @@ main(void)
         TEST(removing_may_be_denied),
         TEST(writing_may_be_denied),
         TEST(a_folder_that_cannot_be_read_is_an_error),
+        TEST(what_was_left_behind_goes_after_a_day),
         /* The rest need mounts; keep them last. */
         TEST(a_full_disk_says_which_and_what_to_do),
         TEST(room_for_bytes_but_not_for_files),
