@@ -101,12 +101,24 @@ arm_disks(struct live *l, struct err *e)
 {
     CLEANUP(freep)
     uint64_t(*tickets)[COMMANDS_A_DISK] = xcalloc(l->n_disks, sizeof(*tickets));
+    bool tracking = l->intent->bitmap[0] && l->n_disks > 0;
+    uint64_t bitmaps = 0;
     size_t sent = 0;
-    int rc = 0;
 
+    if (tracking && live_send_tracking(l, &bitmaps, e) == -1)
+        return -1;
+    int rc = 0;
     while (rc == 0 && sent < l->n_disks) {
         rc = send_arming(l, &l->disks[sent], tickets[sent], e);
         sent += rc == 0;
+    }
+    struct err refused = {0};
+    if (tracking && qmp_redeem(l->qmp, bitmaps, NULL, &refused) == -1) {
+        if (rc == 0) {
+            *e = refused;
+            (void)err_wrap(e, "changes cannot be tracked");
+        }
+        rc = -1;
     }
     for (size_t i = 0; i < sent; i++) {
         struct err later = {0};
