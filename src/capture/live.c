@@ -2,6 +2,7 @@
 #include "capture/live.h"
 
 #include <jansson.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,8 @@
 #include "qemu/qmp.h"
 #include "repo/manifest.h"
 #include "repo/repo.h"
+
+enum { ENDING_MS = 3000 };
 
 void
 live_warn(struct live *l, char *text)
@@ -52,6 +55,21 @@ go_home(struct live *l)
     intent_free(STEAL(l->intent));
 }
 
+/* Its monitor goes before its process does.  A guest that stands still is no
+ * time to wait for that. */
+static bool
+is_ending(const struct live *l)
+{
+    struct deadline d = deadline_in_ms(ENDING_MS);
+
+    while (!l->intent->window_open && !deadline_passed(d)) {
+        if (!intent_machine_lives(l->intent))
+            return true;
+        (void)poll(NULL, 0, 20);
+    }
+    return false;
+}
+
 /*
  * Take everything out of the guest again; `keep`: but for the bitmaps that the
  * next backup is to build on, and then the guard and the record stay, until it
@@ -74,6 +92,8 @@ disarm(struct live *l, bool keep, struct err *e)
         rc = 0; /* nothing is left to be undone */
     else
         rc = (keep ? undo_but_tracking : undo)(l->qmp, l->intent, e);
+    if (rc == -1 && is_ending(l))
+        rc = 0;
     if (rc == 0 && keep)
         return 0;
     if (rc == 0) {
@@ -175,10 +195,13 @@ capture(const struct capture_way *way, struct live *l, struct err *e)
         rc = way->window(l, e);
     if (rc == 0)
         rc = way->pull(l, e);
-    if (rc == -1 && l->intent && !intent_machine_lives(l->intent))
+    const struct intent was = {.pid = l->machine->pid,
+                               .start_time = l->machine->start_time};
+    int result = disarm_after(l, rc, e);
+    if (rc == -1 && !intent_machine_lives(&was))
         (void)err_wrap(e, "machine %s ended during its backup",
                        l->machine->name);
-    return disarm_after(l, rc, e);
+    return result;
 }
 
 /* The bitmaps mean the id under which it was to be published, which it may

@@ -43,10 +43,13 @@ struct capture_options {
 
 /* Where the guest's pause went, in microseconds. */
 struct capture_pause {
-    uint64_t total_us; /* from QEMU's STOP event to its RESUME event */
-    uint64_t stop_us;  /* QEMU's `stop`: drain and flush */
-    uint64_t arm_us;   /* the disks' copy-before-write filters */
-    uint64_t ram_us;   /* populate, save devices, write-protect, resume */
+    uint64_t total_us;          /* from QEMU's STOP event to its RESUME event */
+    uint64_t stop_us;           /* QEMU's `stop`: drain and flush */
+    uint64_t arm_us;            /* the disks' copy-before-write filters */
+    uint64_t ram_us;            /* the next two, and resuming */
+    uint64_t populate_us;       /* of that: every page of RAM is touched */
+    uint64_t protect_us;        /* devices are saved, RAM is write-protected */
+    uint64_t least_us, most_us; /* what was to be expected of its RAM */
 };
 
 /* How a disk was read. */

@@ -66,6 +66,9 @@ struct live {
     struct deadline next_look; /* of live_tend */
     bool gave_migration_back;
 
+    struct deadline window_end;  /* of the pause, while there is one */
+    int64_t setup_ns, active_ns; /* what QEMU said of its migration, or 0 */
+
     struct intent *intent; /* from here on there may be something to undo */
     struct guard *guard;
     struct drainer *drainer;
@@ -108,6 +111,13 @@ int live_take_disks(struct live *l, struct err *e);
 int live_check_scratch(const struct live *l, struct err *e);
 int live_check_migration(const struct live *l, struct err *e);
 
+/* live_estimate.c: how long the guest will stand still, into l->result->pause;
+ * ERR_QEMU if that is longer than it may be for sure. */
+int live_estimate(struct live *l, struct err *e);
+/* The same from QEMU's list of RAM blocks ("info ramblock"): bytes in pages
+ * small enough to count. */
+uint64_t live_small_page_bytes(const char *ramblocks);
+
 /* live_tracking.c: begins the backup on the one before, where the bitmaps allow
  * it, and settles for each disk how it is read. */
 int live_begin_backup(struct live *l, struct err *e);
@@ -131,6 +141,8 @@ void live_measure_by_events(struct live *l);
 /* live_tend.c: to be called often while the guest runs and is read from.  -1 if
  * the backup must end now: what the guest was promised would be broken. */
 int live_tend(struct live *l, struct err *e);
+/* Of that: does what the guest overwrites take more room than it may? */
+int live_check_room(const struct live *l, struct err *e);
 
 /* live_pull.c: disks and RAM into the repository, into l->manifest. */
 int live_pull(struct live *l, struct err *e);

@@ -184,7 +184,8 @@ live_preflight(struct live *l, struct err *e)
     if (check_version(l, e) == -1 || check_status(l, e) == -1 ||
         check_blockers(l, e) == -1 || live_take_disks(l, e) == -1 ||
         check_bypass(l, e) == -1 || check_iothreads(l, e) == -1 ||
-        live_check_migration(l, e) == -1 || live_check_scratch(l, e) == -1)
+        live_check_migration(l, e) == -1 || live_check_scratch(l, e) == -1 ||
+        live_estimate(l, e) == -1)
         return -1;
     return cancel_check(l->cancel, e);
 }

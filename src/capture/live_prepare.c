@@ -87,7 +87,8 @@ start_processes(struct live *l, struct err *e)
         guard_start(l->intent, qmp_fd(l->qmp), l->stream[0], &l->guard, e) ==
             -1 ||
         ramspool_create(l->scratch_dir, &l->spool, e) == -1 ||
-        drainer_start(l->spool, l->stream[0], &l->drainer, e) == -1)
+        drainer_start(l->spool, l->stream[0], l->cbw_timeout_s * 1000,
+                      &l->drainer, e) == -1)
         return -1;
     fd_close(&l->stream[0]);
     return 0;

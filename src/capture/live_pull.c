@@ -83,6 +83,11 @@ copy_disk(struct live *l, struct live_disk *d, struct nbdsource *source,
     if (begin_volume(l, d, name, &v, e) == -1)
         return -1;
     if (nbdsource_copy(source, v, disk_reached, &p, l->cancel, e) == -1) {
+        struct err room = {0};
+        if (e->code == ERR_IO && live_check_room(l, &room) == -1) {
+            *e = room; /* that is why */
+            return -1;
+        }
         if (e->code == ERR_IO)
             return err_hint(e,
                             "if it was not cut off, the guest overwrote more "

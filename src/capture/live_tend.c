@@ -92,12 +92,16 @@ check_free(const struct live *l, struct err *e)
 }
 
 int
+live_check_room(const struct live *l, struct err *e)
+{
+    return check_scratch_size(l, e) == -1 ? -1 : check_free(l, e);
+}
+
+int
 live_tend(struct live *l, struct err *e)
 {
     if (!deadline_passed(l->next_look))
         return 0;
     l->next_look = deadline_in_ms(LOOK_MS);
-    if (give_migration_back(l, e) == -1 || check_scratch_size(l, e) == -1)
-        return -1;
-    return check_free(l, e);
+    return give_migration_back(l, e) == -1 ? -1 : live_check_room(l, e);
 }

@@ -6,8 +6,10 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "capture/intent.h"
 #include "capture/live.h"
 #include "capture/savevm.h"
+#include "capture/underway.h"
 #include "cli/cli.h"
 #include "cli/meter.h"
 #include "cli/print.h"
@@ -55,13 +57,16 @@ print_result(struct cli *c, const struct capture_result *r)
     text_size((uint64_t)((double)m->read_bytes / (seconds + 1e-9)), rate);
     clock_format_local(m->time_ns, time);
     CLEANUP(freep) char *name = print_fit(m->machine);
-    out_text(&c->out,
-             "saved %s as of %s: backup %.8s (%s)\n"
-             "  pause %.1f ms: stop %.1f, disks %.1f, memory %.1f\n"
-             "  read %s, new %s, stored %s, in %.1f s (%s/s)\n",
-             name, time, m->id, m->method, (double)p->total_us / 1e3,
-             (double)p->stop_us / 1e3, (double)p->arm_us / 1e3,
-             (double)p->ram_us / 1e3, read, new, stored, seconds, rate);
+    out_text(
+        &c->out,
+        "saved %s as of %s: backup %.8s (%s)\n"
+        "  pause %.1f ms: stop %.1f, disks %.1f, memory %.1f (populate %.1f, "
+        "protect %.1f)\n"
+        "  read %s, new %s, stored %s, in %.1f s (%s/s)\n",
+        name, time, m->id, m->method, (double)p->total_us / 1e3,
+        (double)p->stop_us / 1e3, (double)p->arm_us / 1e3,
+        (double)p->ram_us / 1e3, (double)p->populate_us / 1e3,
+        (double)p->protect_us / 1e3, read, new, stored, seconds, rate);
 }
 
 static void
@@ -159,6 +164,33 @@ ask_name(struct qmp *q, const char *otherwise)
     return xstrdup(otherwise);
 }
 
+/* Two at once would be in each other's way, in QEMU. */
+static int
+check_not_under_way(const struct machine_found *f, struct err *e)
+{
+    struct intent **all = NULL;
+    size_t n = 0;
+    int rc = 0;
+
+    if (underway_list(&all, &n, e) == -1)
+        return -1;
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        bool same = f->pid && all[i]->pid == f->pid;
+        for (size_t k = 0; f->sockets[k]; k++)
+            same = same || strcmp(f->sockets[k], all[i]->socket) == 0;
+        if (!same || !intent_worker_lives(all[i]))
+            continue;
+        (void)err_set(e, ERR_QEMU,
+                      "a backup of machine %s is under way already (process "
+                      "%d)",
+                      all[i]->machine, (int)all[i]->worker);
+        rc = err_hint(e, "wait for it, or end it by `vmkeep abort %s`",
+                      all[i]->machine);
+    }
+    underway_free(all, n);
+    return rc;
+}
+
 /* By one of its monitors that nobody else uses. */
 static int
 save_found(struct batch *b, const struct machine_found *f, struct err *e)
@@ -166,6 +198,8 @@ save_found(struct batch *b, const struct machine_found *f, struct err *e)
     CLEANUP(qmp_closep) struct qmp *q = NULL;
     const char *socket = NULL;
 
+    if (check_not_under_way(f, e) == -1)
+        return -1;
     if (target_connect(f, &q, &socket, e) == -1)
         return target_unreachable(f, e);
     CLEANUP(freep) char *name = ask_name(q, f->name);

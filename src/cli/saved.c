@@ -49,9 +49,12 @@ disks_json(const struct capture_result *r)
 static json_t *
 pause_json(const struct capture_pause *p)
 {
-    return json_pack("{s:f, s:f, s:f}", "stop_ms", (double)p->stop_us / 1e3,
-                     "arm_ms", (double)p->arm_us / 1e3, "ram_ms",
-                     (double)p->ram_us / 1e3);
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:[f, f]}", "stop_ms",
+                     (double)p->stop_us / 1e3, "arm_ms",
+                     (double)p->arm_us / 1e3, "ram_ms", (double)p->ram_us / 1e3,
+                     "populate_ms", (double)p->populate_us / 1e3, "protect_ms",
+                     (double)p->protect_us / 1e3, "expected_ms",
+                     (double)p->least_us / 1e3, (double)p->most_us / 1e3);
 }
 
 json_t *
