@@ -2,6 +2,9 @@
 #include "capture/drainer.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -9,15 +12,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/mem.h"
 #include "capture/helper_internal.h"
 #include "capture/ramfeed.h"
 #include "capture/ramspool.h"
+#include "work/pool.h"
+#include "work/queue.h"
 
 /* What it says to the worker, one byte each. */
 enum { SAY_RAM = 'R', SAY_DONE = 'D', SAY_FAILED = 'F' };
+
+/* What it is told first: the stall, little-endian. */
+enum { STALL_BYTES = 4 };
 
 /* ---- the worker's side ------------------------------------------------ */
 
@@ -28,9 +38,10 @@ struct drainer {
 };
 
 int
-drainer_start(struct ramspool *spool, int stream, struct drainer **out,
-              struct err *e)
+drainer_start(struct ramspool *spool, int stream, uint32_t stall_ms,
+              struct drainer **out, struct err *e)
 {
+    uint8_t stall[STALL_BYTES];
     int pair[2] = {-1, -1}, spool_fds[RAMSPOOL_FDS];
     pid_t pid = 0;
 
@@ -41,6 +52,9 @@ drainer_start(struct ramspool *spool, int stream, struct drainer **out,
                        spool_fds[2]};
     int rc = helper_spawn("drainer", fds, ARRAY_LEN(fds), &pid, e);
     fd_close(&pair[1]);
+    put_le32(stall, stall_ms);
+    if (rc == 0)
+        rc = fd_write(pair[0], stall, sizeof(stall), "to the drainer", e);
     if (rc == -1) {
         fd_close(&pair[0]);
         return -1;
@@ -90,7 +104,27 @@ drainer_free(struct drainer *d)
 
 /* ---- the process ------------------------------------------------------- */
 
-enum { CONTROL = HELPER_FIRST_FD, STREAM, SPOOL_FDS, CHUNK_BYTES = 1 << 20 };
+enum { CONTROL = HELPER_FIRST_FD, STREAM, SPOOL_FDS };
+enum {
+    CHUNK_BYTES = 1 << 20,
+    CHUNKS = 32, /* on their way to the spool */
+    NAP_MS = 5
+};
+
+struct chunk {
+    size_t len;
+    uint8_t bytes[CHUNK_BYTES];
+};
+
+/* The main thread reads; another one writes to the spool, which may hang. */
+struct draining {
+    struct ramspool *spool;
+    struct ramfeed *feed; /* the writer's */
+    struct queue *empty, *full;
+    struct err failed;      /* the writer's, until it has ended */
+    atomic_bool has_failed; /* one of them: nothing is kept any more */
+    uint64_t stall_ms;
+};
 
 static void
 say(char what)
@@ -106,25 +140,131 @@ say_ram(void)
     say(SAY_RAM);
 }
 
-/* Reads on whatever happens; `e` keeps the first thing that went wrong. */
 static void
-read_to_the_end(struct ramfeed *f, struct ramspool *spool, struct err *e)
+fail(struct draining *d, const struct err *why)
 {
-    uint8_t *chunk = xmalloc(CHUNK_BYTES);
+    if (atomic_exchange(&d->has_failed, true))
+        return;
+    ramspool_fail(d->spool, why);
+    say(SAY_FAILED);
+}
+
+static void
+write_chunks(void *arg)
+{
+    struct draining *d = arg;
+    struct chunk *c = NULL;
+
+    while ((c = queue_pop(d->full))) {
+        if (!atomic_load(&d->has_failed) &&
+            ramfeed_push(d->feed, c->bytes, c->len, &d->failed) == -1)
+            fail(d, &d->failed);
+        (void)queue_push(d->empty, c);
+    }
+}
+
+/* An empty chunk, or NULL if there was none for too long: then the spool has
+ * failed, and the writer is not to be waited for. */
+static struct chunk *
+take_chunk(struct draining *d)
+{
+    struct deadline end = deadline_in_ms(d->stall_ms);
+    struct chunk *c = NULL;
+    struct err e = {0};
+
+    while (!(c = queue_try_pop(d->empty))) {
+        if (deadline_passed(end)) {
+            (void)err_set(&e, ERR_TIMEOUT,
+                          "the scratch folder took none of the RAM for %llu ms",
+                          (unsigned long long)d->stall_ms);
+            fail(d, &e);
+            return NULL;
+        }
+        (void)poll(NULL, 0, NAP_MS);
+    }
+    return c;
+}
+
+/* The next bytes, and what else has come by then. */
+static ssize_t
+read_chunk(uint8_t *out)
+{
+    ssize_t n = fd_read_some(STREAM, out, CHUNK_BYTES);
+    ssize_t more = n;
+
+    while (more > 0 && n < CHUNK_BYTES) {
+        more = recv(STREAM, out + n, (size_t)(CHUNK_BYTES - n), MSG_DONTWAIT);
+        n += more > 0 ? more : 0;
+    }
+    return n;
+}
+
+/* Reads on whatever happens.  False if the writer hangs. */
+static bool
+read_to_the_end(struct draining *d)
+{
+    static uint8_t waste[CHUNK_BYTES];
+    struct chunk *c = NULL;
+    bool hangs = false;
 
     for (;;) {
-        ssize_t n = fd_read_some(STREAM, chunk, CHUNK_BYTES);
-        if (n == -1 && e->code == ERR_OK)
-            (void)err_set_errno(e, ERR_IO, "cannot read the stream");
+        if (!c && !hangs) {
+            c = take_chunk(d);
+            hangs = c == NULL;
+        }
+        ssize_t n = read_chunk(c ? c->bytes : waste);
+        if (n == -1) {
+            struct err e = {0};
+            (void)err_set_errno(&e, ERR_IO, "cannot read the stream");
+            fail(d, &e);
+        }
         if (n <= 0)
             break;
-        ramspool_count(spool, (uint64_t)n);
-        if (e->code == ERR_OK && ramfeed_push(f, chunk, (size_t)n, e) == -1) {
-            ramspool_fail(spool, e);
-            say(SAY_FAILED);
+        ramspool_count(d->spool, (uint64_t)n);
+        if (c) {
+            c->len = (size_t)n;
+            (void)queue_push(d->full, STEAL(c));
         }
     }
-    free(chunk);
+    free(c);
+    queue_close(d->full);
+    return !hangs;
+}
+
+static int
+finish(struct draining *d)
+{
+    struct err e = {0};
+
+    if (!atomic_load(&d->has_failed) && ramfeed_end(d->feed, &e) == -1)
+        fail(d, &e);
+    if (atomic_load(&d->has_failed))
+        return 1;
+    say(SAY_DONE);
+    return 0;
+}
+
+static int
+drain(struct draining *d)
+{
+    struct chunk *c = NULL;
+
+    d->empty = queue_new(CHUNKS);
+    d->full = queue_new(CHUNKS);
+    for (int i = 0; i < CHUNKS; i++)
+        (void)queue_push(d->empty, xmalloc(sizeof(struct chunk)));
+    struct thread *writer = thread_start(write_chunks, d);
+    if (!read_to_the_end(d))
+        return 1; /* the writer has all of this; the process ends now */
+    thread_join(writer);
+    int status = finish(d);
+    while ((c = queue_try_pop(d->empty)))
+        free(c);
+    queue_free(d->empty);
+    queue_free(d->full);
+    ramfeed_free(d->feed);
+    ramspool_free(d->spool);
+    return status;
 }
 
 int
@@ -132,22 +272,17 @@ drainer_main(void)
 {
     const int spool_fds[RAMSPOOL_FDS] = {SPOOL_FDS, SPOOL_FDS + 1,
                                          SPOOL_FDS + 2};
-    struct ramspool *spool = NULL;
+    static struct draining d; /* the writer may outlive this function */
+    uint8_t stall[STALL_BYTES];
     struct err e = {0};
 
     (void)prctl(PR_SET_NAME, "vmkeep-drainer");
     (void)prctl(PR_SET_DUMPABLE, 0);
-    if (ramspool_attach(spool_fds, &spool, &e) == -1)
-        return 1; /* before anything has been armed: the worker sees the end */
-    struct ramfeed *feed = ramfeed_new(spool, say_ram);
-    read_to_the_end(feed, spool, &e);
-    if (e.code != ERR_OK || ramfeed_end(feed, &e) == -1) {
-        ramspool_fail(spool, &e);
-        say(SAY_FAILED);
-    } else {
-        say(SAY_DONE);
-    }
-    ramfeed_free(feed);
-    ramspool_free(spool);
-    return e.code != ERR_OK;
+    /* If not: it is before anything was armed, and the worker sees the end. */
+    if (recv(CONTROL, stall, sizeof(stall), MSG_WAITALL) != sizeof(stall) ||
+        ramspool_attach(spool_fds, &d.spool, &e) == -1)
+        return 1;
+    d.stall_ms = get_le32(stall);
+    d.feed = ramfeed_new(d.spool, say_ram);
+    return drain(&d);
 }

@@ -4,20 +4,24 @@
  *
  * A guest that writes to a page not yet saved waits until that page has been
  * read from the stream, so the reader may wait for nothing else: not for the
- * repository, not for the network, not for us.  If the worker dies, it reads on
+ * repository, not for the network, not for us; nor for long for the disk that
+ * the spool is on.  If the worker dies, it reads on
  * and throws away; on QEMU before 8.1 a stream without a reader freezes the
  * guest for ever.
  */
 #ifndef CAPTURE_DRAINER_H
 #define CAPTURE_DRAINER_H
 
+#include <stdint.h>
+
 struct drainer;
 struct err;
 struct ramspool;
 
-/* Start it on our end of the stream, which is only borrowed. */
-int drainer_start(struct ramspool *spool, int stream, struct drainer **out,
-                  struct err *e);
+/* Start it on our end of the stream, which is only borrowed.  If the spool's
+ * disk takes nothing for `stall_ms`, the spool fails, and the guest goes on. */
+int drainer_start(struct ramspool *spool, int stream, uint32_t stall_ms,
+                  struct drainer **out, struct err *e);
 
 /* Becomes readable with each change of drainer_state. */
 int drainer_fd(const struct drainer *d);

@@ -2,6 +2,7 @@
 #include "capture/guard.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -37,6 +38,8 @@ enum {
     SAY_DISMISS = 'D',
     MESSAGE_BYTES = 9,
     INTENT_MAX_BYTES = 1 << 20,
+    TRIES = 10,
+    RETRY_MS = 1000,
     GREETING_MS = 10000
 };
 
@@ -275,6 +278,26 @@ watch(struct watch *w)
     }
 }
 
+/* For one who closes it. */
+static int
+dup_of(int fd)
+{
+    return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
+/* The worker's connection, or if that is cut one of our own. */
+static int
+reach_machine(const struct intent *in, struct qmp **out, struct err *e)
+{
+    /* While QEMU writes a snapshot its monitor is silent. */
+    uint64_t ms = in->snapshot[0] ? SNAPSHOT_PATIENCE_MS : QMP_TIMEOUT_MS;
+
+    if (qmp_adopt_patiently(dup_of(MONITOR), ms, out, e) == 0)
+        return 0;
+    err_clear(e);
+    return qmp_connect(in->socket, out, e);
+}
+
 static int
 put_right(struct watch *w)
 {
@@ -282,20 +305,20 @@ put_right(struct watch *w)
     struct err e = {0};
 
     start_draining(w);
-    if (!intent_machine_lives(w->intent)) {
-        intent_remove(w->intent);
-        return 0;
+    /* A monitor that is gone may come back; a machine that is ending ends. */
+    for (int i = 0; i < TRIES; i++) {
+        err_clear(&e);
+        if (!intent_machine_lives(w->intent) ||
+            (reach_machine(w->intent, &q, &e) == 0 &&
+             undo(q, w->intent, &e) == 0)) {
+            intent_remove(w->intent);
+            return 0;
+        }
+        qmp_close(STEAL(q));
+        (void)poll(NULL, 0, RETRY_MS);
     }
-    /* While QEMU writes a snapshot its monitor is silent. */
-    uint64_t ms =
-        w->intent->snapshot[0] ? SNAPSHOT_PATIENCE_MS : QMP_TIMEOUT_MS;
-    if (qmp_adopt_patiently(MONITOR, ms, &q, &e) == -1 ||
-        undo(q, w->intent, &e) == -1) {
-        intent_note_failure(w->intent, e.msg);
-        return 1; /* the record stays, for the next start of vmkeep */
-    }
-    intent_remove(w->intent);
-    return 0;
+    intent_note_failure(w->intent, e.msg);
+    return 1; /* the record stays, for the next start of vmkeep */
 }
 
 int

@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "qemu/machine.h"
+#include "qemu/process.h"
 
 enum { RECORD_MAX_BYTES = 1 << 20, RECORD_MAX_DISKS = 1024 };
 
@@ -34,9 +35,12 @@ intent_new(const struct machine *m)
     in->socket = xstrdup(m->socket);
     in->pid = m->pid;
     in->start_time = m->start_time;
+    in->worker = getpid();
+    in->worker_start_time = process_start_time(getpid());
     in->was_running = m->running;
     in->nbd_path = xstrdup("");
     in->snapshot = xstrdup("");
+    in->bitmap = xstrdup("");
     in->lock_fd = -1;
     return in;
 }
@@ -55,6 +59,7 @@ intent_free(struct intent *in)
     free(in->socket);
     free(in->nbd_path);
     free(in->snapshot);
+    free(in->bitmap);
     free(in->path);
     fd_close(&in->lock_fd);
     free(in);
@@ -85,13 +90,17 @@ intent_format(const struct intent *in)
                                         "node", in->disks[i].node));
     CLEANUP(json_decrefp)
     json_t *j = json_pack(
-        "{s:i, s:s, s:s, s:s, s:I, s:I, s:b, s:b, s:b, s:b, s:s, s:s, s:O}",
-        "version", 2, "run", in->run, "machine", in->machine, "socket",
+        "{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:b, s:s, "
+        "s:s, "
+        "s:s, s:O}",
+        "version", 3, "run", in->run, "machine", in->machine, "socket",
         in->socket, "pid", (json_int_t)in->pid, "start_time",
-        (json_int_t)in->start_time, "was_running", in->was_running,
-        "window_open", in->window_open, "had_background_snapshot",
-        in->had_background_snapshot, "had_events", in->had_events, "nbd_path",
-        in->nbd_path, "snapshot", in->snapshot, "disks", disks);
+        (json_int_t)in->start_time, "worker", (json_int_t)in->worker,
+        "worker_start_time", (json_int_t)in->worker_start_time, "was_running",
+        in->was_running, "window_open", in->window_open,
+        "had_background_snapshot", in->had_background_snapshot, "had_events",
+        in->had_events, "nbd_path", in->nbd_path, "snapshot", in->snapshot,
+        "bitmap", in->bitmap, "disks", disks);
     char *text = j ? json_dumps(j, JSON_INDENT(1)) : NULL;
     if (!text)
         abort(); /* only if memory is out or a name is not UTF-8 */
@@ -122,23 +131,24 @@ intent_parse(const char *text, struct intent **out, struct err *e)
     CLEANUP(json_decrefp) json_t *j = json_loads(text, 0, NULL);
     CLEANUP(intent_freep) struct intent *in = xcalloc(1, sizeof(*in));
     const char *run = NULL, *machine = NULL, *socket = NULL, *nbd = NULL;
-    const char *snapshot = NULL;
-    json_int_t pid = 0, start = 0;
+    const char *snapshot = NULL, *bitmap = NULL;
+    json_int_t pid = 0, start = 0, worker = 0, worker_start = 0;
     int version = 0, was = 0, open = 0, bg = 0, ev = 0;
     json_t *disks = NULL;
 
     in->lock_fd = -1;
     if (!j || json_unpack(j,
-                          "{s:i, s:s, s:s, s:s, s:I, s:I, s:b, s:b, s:b, s:b, "
-                          "s:s, s:s, s:o}",
+                          "{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:b, "
+                          "s:b, s:b, s:s, s:s, s:s, s:o}",
                           "version", &version, "run", &run, "machine", &machine,
                           "socket", &socket, "pid", &pid, "start_time", &start,
+                          "worker", &worker, "worker_start_time", &worker_start,
                           "was_running", &was, "window_open", &open,
                           "had_background_snapshot", &bg, "had_events", &ev,
-                          "nbd_path", &nbd, "snapshot", &snapshot, "disks",
-                          &disks) == -1)
+                          "nbd_path", &nbd, "snapshot", &snapshot, "bitmap",
+                          &bitmap, "disks", &disks) == -1)
         return err_set(e, ERR_CORRUPT, "not an intent record");
-    if (version != 2)
+    if (version != 3)
         return err_set(e, ERR_UNSUP, "intent record of version %d", version);
     if (strlen(run) != LABEL_RUN_LEN || !hex_is(run))
         return err_set(e, ERR_CORRUPT, "intent record with a bad run");
@@ -147,6 +157,9 @@ intent_parse(const char *text, struct intent **out, struct err *e)
     in->socket = xstrdup(socket);
     in->nbd_path = xstrdup(nbd);
     in->snapshot = xstrdup(snapshot);
+    in->bitmap = xstrdup(bitmap);
+    in->worker = (pid_t)worker;
+    in->worker_start_time = (uint64_t)worker_start;
     in->pid = (pid_t)pid;
     in->start_time = (uint64_t)start;
     in->was_running = was;
@@ -250,9 +263,23 @@ intent_remove(struct intent *in)
 }
 
 int
+intent_read(const char *path, struct intent **out, struct err *e)
+{
+    CLEANUP(buf_done) struct buf text = buf_of(RECORD_MAX_BYTES);
+    struct intent *in = NULL;
+
+    if (file_read(path, &text, e) == -1)
+        return -1;
+    if (intent_parse(buf_text(&text), &in, e) == -1)
+        return err_wrap(e, "%s", path);
+    in->path = xstrdup(path);
+    *out = in;
+    return 0;
+}
+
+int
 intent_claim(const char *path, struct intent **out, struct err *e)
 {
-    struct buf text = buf_of(RECORD_MAX_BYTES);
     CLEANUP(intent_freep) struct intent *in = NULL;
     struct intent holder = {.path = xstrdup(path), .lock_fd = -1};
     int rc = lock(&holder, e);
@@ -264,34 +291,28 @@ intent_claim(const char *path, struct intent **out, struct err *e)
         err_clear(e);
         return 0;
     }
-    rc = file_read(path, &text, e);
-    if (rc == 0)
-        rc = intent_parse(buf_text(&text), &in, e);
-    buf_done(&text);
-    if (rc == -1) {
+    if (intent_read(path, &in, e) == -1) {
         fd_close(&holder.lock_fd);
         if (e->code != ERR_NOENT)
-            return err_wrap(e, "%s", path);
+            return -1;
         err_clear(e);
         return 0;
     }
-    in->path = xstrdup(path);
     in->lock_fd = holder.lock_fd;
     *out = STEAL(in);
     return 1;
 }
 
-bool
-intent_machine_lives(const struct intent *in)
+/* Does the process still run that started then? */
+static bool
+lives(pid_t pid, uint64_t start_time)
 {
     struct buf text = buf_of(4096);
-    CLEANUP(freep) char *path = xasprintf("/proc/%d/stat", (int)in->pid);
+    CLEANUP(freep) char *path = xasprintf("/proc/%d/stat", (int)pid);
     struct err ignored = {0};
     unsigned long long start = 0;
     char state = 'X';
 
-    if (in->pid == 0)
-        return true; /* unknown: better to look at its monitor */
     if (file_read(path, &text, &ignored) == -1) {
         buf_done(&text);
         return false;
@@ -304,5 +325,18 @@ intent_machine_lives(const struct intent *in)
                         &state, &start)
                : 0;
     buf_done(&text);
-    return n == 2 && state != 'Z' && state != 'X' && start == in->start_time;
+    return n == 2 && state != 'Z' && state != 'X' && start == start_time;
+}
+
+bool
+intent_machine_lives(const struct intent *in)
+{
+    /* If unknown, better look at its monitor. */
+    return in->pid == 0 || lives(in->pid, in->start_time);
+}
+
+bool
+intent_worker_lives(const struct intent *in)
+{
+    return in->worker > 0 && lives(in->worker, in->worker_start_time);
 }

@@ -32,12 +32,16 @@ struct intent {
     char *socket;  /* its monitor */
     pid_t pid;     /* its process, with the start time for good; 0: unknown */
     uint64_t start_time;
+    pid_t worker; /* the process that makes the backup, likewise */
+    uint64_t worker_start_time;
     bool was_running;
     bool window_open; /* we may have stopped the guest and not resumed it */
     bool had_background_snapshot; /* migration capabilities as they were */
     bool had_events;
     char *snapshot; /* tag of our internal snapshot, "" if there is to be none:
                        then it is all that there is to be undone */
+    char *bitmap; /* name of the tracking bitmaps that it adds (tracking.h), ""
+                     if it adds none */
     char *nbd_path; /* our NBD server's socket, "" if it is not to be ours */
     struct intent_disk *disks;
     size_t n_disks;
@@ -72,8 +76,13 @@ int intent_parse(const char *text, struct intent **out, struct err *e);
  */
 int intent_claim(const char *path, struct intent **out, struct err *e);
 
-/* Is the machine's process still the one that the record means? */
+/* Read the record without holding it; somebody may remove it at any moment. */
+int intent_read(const char *path, struct intent **out, struct err *e);
+
+/* Is the machine's process still the one that the record means?  And that of
+ * the worker?  (Not the guard's.) */
 bool intent_machine_lives(const struct intent *in);
+bool intent_worker_lives(const struct intent *in);
 
 /* The folder of records and sockets: $VMKEEP_RUNTIME_DIR, else /run/vmkeep for
  * root, else $XDG_RUNTIME_DIR/vmkeep, else /tmp/vmkeep-UID; made if missing.

@@ -25,6 +25,7 @@ void label_prefix(char *out, const char *run);
 #define LABEL_FILTER "cbw"  /* copy-before-write, in front of the disk */
 #define LABEL_SCRATCH "scr" /* where overwritten blocks are kept */
 #define LABEL_EXPORT "exp"
+#define LABEL_CHANGED "chg" /* a bitmap: what changed since the base */
 /* Of an internal snapshot, and of jobs. */
 #define LABEL_SNAPSHOT "snap"
 #define LABEL_JOB "job"

@@ -2,6 +2,7 @@
 #include "capture/live.h"
 
 #include <jansson.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,8 @@
 #include "qemu/qmp.h"
 #include "repo/manifest.h"
 #include "repo/repo.h"
+
+enum { ENDING_MS = 3000 };
 
 void
 live_warn(struct live *l, char *text)
@@ -41,17 +44,46 @@ live_progress(struct live *l, const char *phase, const char *what)
         l->options->progress(l->options->progress_cookie, &p);
 }
 
+/* The guest is as it was: no record, no guard any more. */
+static void
+go_home(struct live *l)
+{
+    if (!l->intent)
+        return;
+    intent_remove(l->intent);
+    guard_dismiss(STEAL(l->guard));
+    intent_free(STEAL(l->intent));
+}
+
+/* Its monitor goes before its process does.  A guest that stands still is no
+ * time to wait for that. */
+static bool
+is_ending(const struct live *l)
+{
+    struct deadline d = deadline_in_ms(ENDING_MS);
+
+    while (!l->intent->window_open && !deadline_passed(d)) {
+        if (!intent_machine_lives(l->intent))
+            return true;
+        (void)poll(NULL, 0, 20);
+    }
+    return false;
+}
+
 /*
- * Take everything out of the guest again.  If that fails here, the guard tries
- * on its own; the record stays until somebody has managed.
+ * Take everything out of the guest again; `keep`: but for the bitmaps that the
+ * next backup is to build on, and then the guard and the record stay, until it
+ * is known whether this one is published.  If it fails here, the guard tries on
+ * its own; the record stays until somebody has managed.
  */
 static int
-disarm(struct live *l, struct err *e)
+disarm(struct live *l, bool keep, struct err *e)
 {
     int rc = 0;
 
     if (!l->intent)
         return 0;
+    keep = keep && l->intent->bitmap[0];
     if (l->guard && l->drainer && drainer_state(l->drainer) == DRAINER_FAILED) {
         struct err ignored = {0};
         (void)guard_drain(l->guard, &ignored);
@@ -59,15 +91,19 @@ disarm(struct live *l, struct err *e)
     if (!intent_machine_lives(l->intent))
         rc = 0; /* nothing is left to be undone */
     else
-        rc = undo(l->qmp, l->intent, e);
+        rc = (keep ? undo_but_tracking : undo)(l->qmp, l->intent, e);
+    if (rc == -1 && is_ending(l))
+        rc = 0;
+    if (rc == 0 && keep)
+        return 0;
     if (rc == 0) {
-        intent_remove(l->intent);
-        guard_dismiss(STEAL(l->guard));
-    } else if (l->guard) {
-        guard_hand_over(STEAL(l->guard));
+        go_home(l);
+        return 0;
     }
+    if (l->guard)
+        guard_hand_over(STEAL(l->guard));
     intent_free(STEAL(l->intent));
-    return rc;
+    return -1;
 }
 
 static void
@@ -79,7 +115,10 @@ live_done(struct live *l)
     fd_close(&l->stream[0]);
     fd_close(&l->stream[1]);
     manifest_free(l->manifest);
+    manifest_free(l->base);
     savevm_free(l->savevm);
+    for (size_t i = 0; i < l->n_disks; i++)
+        fd_close(&l->disks[i].scratch_fd);
     free(l->disks);
     qmp_close(l->qmp);
     machine_free(l->machine);
@@ -131,18 +170,13 @@ connect_machine(struct live *l, const char *socket, struct err *e)
     return machine_describe(l->qmp, socket, &l->machine, e);
 }
 
-/* Everything up to the point where the guest is rid of us. */
+/* `rc` and `e`: how it went so far. */
 static int
-capture(const struct capture_way *way, struct live *l, struct err *e)
+disarm_after(struct live *l, int rc, struct err *e)
 {
     struct err undo_failed = {0};
 
-    int rc = way->prepare(l, e);
-    if (rc == 0)
-        rc = way->window(l, e);
-    if (rc == 0)
-        rc = way->pull(l, e);
-    if (disarm(l, &undo_failed) == 0)
+    if (disarm(l, rc == 0, &undo_failed) == 0)
         return rc;
     if (rc == 0)
         *e = undo_failed;
@@ -152,20 +186,81 @@ capture(const struct capture_way *way, struct live *l, struct err *e)
     return err_hint(e, "`vmkeep machines` tries again to clean up");
 }
 
+/* Everything up to the point where the guest is rid of us. */
+static int
+capture(const struct capture_way *way, struct live *l, struct err *e)
+{
+    int rc = way->prepare(l, e);
+    if (rc == 0)
+        rc = way->window(l, e);
+    if (rc == 0)
+        rc = way->pull(l, e);
+    const struct intent was = {.pid = l->machine->pid,
+                               .start_time = l->machine->start_time};
+    int result = disarm_after(l, rc, e);
+    if (rc == -1 && !intent_machine_lives(&was))
+        (void)err_wrap(e, "machine %s ended during its backup",
+                       l->machine->name);
+    return result;
+}
+
+/* The bitmaps mean the id under which it was to be published, which it may
+ * have lost if this host was suspended. */
+static int
+publish(struct live *l, struct err *e)
+{
+    CLEANUP(freep) char *id = xstrdup(l->manifest->id);
+
+    if (backup_commit(&l->backup, l->manifest, e) == -1)
+        return disarm_after(l, -1, e);
+    l->tracked = l->intent && strcmp(id, l->manifest->id) == 0;
+    if (l->intent && !l->tracked) {
+        struct err later = {0};
+        (void)disarm(l, false, &later);
+        return 0;
+    }
+    bool settle =
+        l->intent ? intent_machine_lives(l->intent) : l->options->no_tracking;
+    go_home(l);
+    if (settle)
+        live_settle_tracking(l);
+    return 0;
+}
+
+static int
+begin(const struct capture_way *way, struct live *l, struct err *e)
+{
+    l->manifest = manifest_new();
+    if (way->begin)
+        return way->begin(l, e);
+    return backup_begin(l->repo, NULL, l->cancel, &l->backup, e);
+}
+
+static void
+report_disks(struct live *l)
+{
+    struct capture_result *r = l->result;
+
+    r->disks = xcalloc(l->n_disks + 1, sizeof(r->disks[0]));
+    for (size_t i = 0; i < l->n_disks; i++)
+        r->disks[r->n_disks++] =
+            (struct capture_disk){.name = xstrdup(l->disks[i].disk->name),
+                                  .why_full = l->disks[i].why_full,
+                                  .read_bytes = l->disks[i].read_bytes};
+}
+
 static int
 run(const struct capture_way *way, struct live *l, const char *socket,
     struct err *e)
 {
-    if (connect_machine(l, socket, e) == -1 || way->preflight(l, e) == -1)
-        return -1;
-    if (backup_begin(l->repo, NULL, l->cancel, &l->backup, e) == -1)
-        return -1;
-    l->manifest = manifest_new();
-    if (capture(way, l, e) == -1)
+    if (connect_machine(l, socket, e) == -1 || way->preflight(l, e) == -1 ||
+        begin(way, l, e) == -1 || capture(way, l, e) == -1)
         return -1;
     live_progress(l, "publish", "");
     fill_manifest(l, way->method);
-    return backup_commit(&l->backup, l->manifest, e);
+    if (way->begin)
+        report_disks(l);
+    return publish(l, e);
 }
 
 int
@@ -185,6 +280,8 @@ capture_by(const struct capture_way *way, struct repo *r, const char *socket,
             o->max_pause_ms ? o->max_pause_ms : CAPTURE_MAX_PAUSE_MS,
         .cbw_timeout_s =
             o->cbw_timeout_s ? o->cbw_timeout_s : CAPTURE_CBW_TIMEOUT_S,
+        .min_free_bytes =
+            o->min_free_bytes ? o->min_free_bytes : CAPTURE_MIN_FREE_BYTES,
         .stream = {-1, -1},
     };
 
@@ -208,6 +305,7 @@ capture_live(struct repo *r, const char *socket,
     static const struct capture_way way = {
         .method = "live",
         .preflight = live_preflight,
+        .begin = live_begin_backup,
         .prepare = live_prepare,
         .window = live_window,
         .pull = live_pull,
@@ -221,6 +319,9 @@ capture_result_done(struct capture_result *r)
 {
     for (size_t i = 0; i < r->n_warnings; i++)
         free(r->warnings[i]);
+    for (size_t i = 0; i < r->n_disks; i++)
+        free(r->disks[i].name);
+    free(r->disks);
     manifest_free(r->manifest);
     *r = (struct capture_result){0};
 }

@@ -10,6 +10,7 @@
 #ifndef CAPTURE_LIVE_H
 #define CAPTURE_LIVE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,7 @@ struct repo;
 enum {
     CAPTURE_MAX_PAUSE_MS = 10000,
     CAPTURE_CBW_TIMEOUT_S = 5,
+    CAPTURE_MIN_FREE_BYTES = 256 << 20,
     CAPTURE_MAX_WARNINGS = 16
 };
 
@@ -32,20 +34,35 @@ struct capture_options {
     const char *scratch_dir; /* local; NULL: /var/tmp */
     uint64_t max_pause_ms;   /* longer: abort, resume; 0: the default */
     unsigned cbw_timeout_s;  /* longest added write stall; 0: default */
+    uint64_t scratch_bytes;  /* what the guest may overwrite; 0: no limit */
+    uint64_t min_free_bytes; /* to be left in scratch_dir; 0: the default */
+    bool no_tracking;        /* read all of each disk, and leave no bitmap */
     progress_fn *progress;   /* or NULL */
     void *progress_cookie;
 };
 
 /* Where the guest's pause went, in microseconds. */
 struct capture_pause {
-    uint64_t total_us; /* from QEMU's STOP event to its RESUME event */
-    uint64_t stop_us;  /* QEMU's `stop`: drain and flush */
-    uint64_t arm_us;   /* the disks' copy-before-write filters */
-    uint64_t ram_us;   /* populate, save devices, write-protect, resume */
+    uint64_t total_us;          /* from QEMU's STOP event to its RESUME event */
+    uint64_t stop_us;           /* QEMU's `stop`: drain and flush */
+    uint64_t arm_us;            /* the disks' copy-before-write filters */
+    uint64_t ram_us;            /* the next two, and resuming */
+    uint64_t populate_us;       /* of that: every page of RAM is touched */
+    uint64_t protect_us;        /* devices are saved, RAM is write-protected */
+    uint64_t least_us, most_us; /* what was to be expected of its RAM */
+};
+
+/* How a disk was read. */
+struct capture_disk {
+    char *name;
+    const char *why_full; /* all of it was read, because; NULL: what changed */
+    uint64_t read_bytes;  /* over NBD, so without holes */
 };
 
 struct capture_result {
-    struct manifest *manifest; /* of the published backup */
+    struct manifest *manifest;  /* of the published backup */
+    struct capture_disk *disks; /* the writable ones; none if not by `live` */
+    size_t n_disks;
     struct capture_pause pause;
     uint64_t duration_ns;
     char *warnings[CAPTURE_MAX_WARNINGS];

@@ -2,9 +2,9 @@
 /*
  * live_internal: one live capture under way, as its steps share it.
  *
- * In order: preflight (looks only), prepare (nothing that the guest notices),
- * window (the guest is paused), pull (it runs again), and in any case
- * live_disarm.
+ * In order: preflight (looks only), begin (the repository), prepare (nothing
+ * that the guest notices), window (the guest is paused), pull (it runs again);
+ * and in any case it is all undone.
  */
 #ifndef CAPTURE_LIVE_INTERNAL_H
 #define CAPTURE_LIVE_INTERNAL_H
@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "capture/labels.h"
 #include "capture/live.h"
 
@@ -29,6 +30,7 @@ struct qmp;
 struct ramspool;
 struct repo;
 struct savevm;
+struct volume_root;
 
 /* One writable disk. */
 struct live_disk {
@@ -37,6 +39,14 @@ struct live_disk {
     char filter[LABEL_MAX];
     char access[LABEL_MAX];
     char export[LABEL_MAX];
+    int scratch_fd; /* that file, or -1 */
+
+    /* Either the same disk in the backup that this one is built on, borrowed
+     * from live.base, and a bitmap of what has changed; or why not. */
+    const struct volume_root *base;
+    char changed[LABEL_MAX];
+    const char *why_full;
+    uint64_t read_bytes;
 };
 
 struct live {
@@ -52,6 +62,12 @@ struct live {
     const char *scratch_dir; /* borrowed */
     uint64_t max_pause_ms;
     unsigned cbw_timeout_s;
+    uint64_t min_free_bytes;   /* in the scratch folder */
+    struct deadline next_look; /* of live_tend */
+    bool gave_migration_back;
+
+    struct deadline window_end;  /* of the pause, while there is one */
+    int64_t setup_ns, active_ns; /* what QEMU said of its migration, or 0 */
 
     struct intent *intent; /* from here on there may be something to undo */
     struct guard *guard;
@@ -63,7 +79,9 @@ struct live {
 
     int64_t instant_ns; /* t0, wall clock: QEMU's STOP event */
     struct backup_writer *backup;
+    struct manifest *base; /* that it is built on, or NULL */
     struct manifest *manifest;
+    bool tracked;                     /* the disks have bitmaps that name it */
     uint64_t total_bytes, done_bytes; /* for progress */
 };
 
@@ -71,6 +89,8 @@ struct live {
 struct capture_way {
     const char *method; /* "live", "savevm" */
     int (*preflight)(struct live *l, struct err *e);
+    /* Makes l->backup; NULL: one that is built on none. */
+    int (*begin)(struct live *l, struct err *e);
     int (*prepare)(struct live *l, struct err *e);
     int (*window)(struct live *l, struct err *e);
     int (*pull)(struct live *l, struct err *e);
@@ -91,6 +111,25 @@ int live_take_disks(struct live *l, struct err *e);
 int live_check_scratch(const struct live *l, struct err *e);
 int live_check_migration(const struct live *l, struct err *e);
 
+/* live_estimate.c: how long the guest will stand still, into l->result->pause;
+ * ERR_QEMU if that is longer than it may be for sure. */
+int live_estimate(struct live *l, struct err *e);
+/* The same from QEMU's list of RAM blocks ("info ramblock"): bytes in pages
+ * small enough to count. */
+uint64_t live_small_page_bytes(const char *ramblocks);
+
+/* live_tracking.c: begins the backup on the one before, where the bitmaps allow
+ * it, and settles for each disk how it is read. */
+int live_begin_backup(struct live *l, struct err *e);
+/* Names the bitmaps in the record / adds them; they record nothing yet. */
+void live_name_tracking(struct live *l);
+int live_prepare_tracking(struct live *l, struct err *e);
+/* At the instant: copy those of the base, let the new ones record.  One command
+ * to be redeemed. */
+int live_send_tracking(struct live *l, uint64_t *out_ticket, struct err *e);
+/* The backup is published: remove those of all before. */
+void live_settle_tracking(struct live *l);
+
 /* live_prepare.c: scratch, NBD server, stream, guard, drainer. */
 int live_prepare(struct live *l, struct err *e);
 
@@ -98,6 +137,12 @@ int live_prepare(struct live *l, struct err *e);
 int live_window(struct live *l, struct err *e);
 /* The length of the pause and its instant, by QEMU's STOP and RESUME events. */
 void live_measure_by_events(struct live *l);
+
+/* live_tend.c: to be called often while the guest runs and is read from.  -1 if
+ * the backup must end now: what the guest was promised would be broken. */
+int live_tend(struct live *l, struct err *e);
+/* Of that: does what the guest overwrites take more room than it may? */
+int live_check_room(const struct live *l, struct err *e);
 
 /* live_pull.c: disks and RAM into the repository, into l->manifest. */
 int live_pull(struct live *l, struct err *e);

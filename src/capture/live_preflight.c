@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/err.h"
 #include "base/file.h"
 #include "base/mem.h"
@@ -11,9 +12,6 @@
 #include "qemu/machine.h"
 #include "qemu/qmp.h"
 #include "work/cancel.h"
-
-/* Left for everybody else on the scratch file system. */
-#define SCRATCH_RESERVE_BYTES (UINT64_C(64) << 20)
 
 static int
 unsupported(const struct live *l, struct err *e, const char *why)
@@ -143,18 +141,20 @@ live_check_migration(const struct live *l, struct err *e)
 int
 live_check_scratch(const struct live *l, struct err *e)
 {
-    uint64_t free_bytes = 0;
+    uint64_t free_bytes = 0, wanted = UINT64_MAX;
     char have[TEXT_SIZE_LEN], need[TEXT_SIZE_LEN];
 
     if (dir_free_bytes(l->scratch_dir, &free_bytes, e) == -1)
         return err_wrap(e, "scratch folder");
-    if (free_bytes >= l->machine->ram_bytes + SCRATCH_RESERVE_BYTES)
+    (void)u64_add(l->machine->ram_bytes, l->min_free_bytes, &wanted);
+    if (free_bytes >= wanted)
         return 0;
     text_size(free_bytes, have);
-    text_size(l->machine->ram_bytes + SCRATCH_RESERVE_BYTES, need);
+    text_size(wanted, need);
     return err_set(e, ERR_NOSPACE,
                    "the scratch folder %s has %s free, but machine %s may need "
-                   "%s for its RAM; free some or name another with --scratch",
+                   "%s for its RAM and what is to be left; free some or name "
+                   "another with --scratch",
                    l->scratch_dir, have, l->machine->name, need);
 }
 
@@ -171,7 +171,8 @@ live_take_disks(struct live *l, struct err *e)
                            "machine %s cannot be captured: its disk %s "
                            "(%s) is not attached to a device that QEMU names",
                            l->machine->name, d->name, d->filename);
-        l->disks[l->n_disks++].disk = d;
+        l->disks[l->n_disks++] =
+            (struct live_disk){.disk = d, .scratch_fd = -1};
     }
     return 0;
 }
@@ -183,7 +184,8 @@ live_preflight(struct live *l, struct err *e)
     if (check_version(l, e) == -1 || check_status(l, e) == -1 ||
         check_blockers(l, e) == -1 || live_take_disks(l, e) == -1 ||
         check_bypass(l, e) == -1 || check_iothreads(l, e) == -1 ||
-        live_check_migration(l, e) == -1 || live_check_scratch(l, e) == -1)
+        live_check_migration(l, e) == -1 || live_check_scratch(l, e) == -1 ||
+        live_estimate(l, e) == -1)
         return -1;
     return cancel_check(l->cancel, e);
 }

@@ -71,6 +71,7 @@ write_intent(struct live *l, struct err *e)
         label_make(d->export, in->run, LABEL_EXPORT, i);
         intent_add_disk(in, d->disk->qdev, d->disk->node);
     }
+    live_name_tracking(l);
     /* On disk the window counts as open until it has been closed: should both
      * processes die in it, there was no time to write. */
     in->window_open = true;
@@ -86,7 +87,8 @@ start_processes(struct live *l, struct err *e)
         guard_start(l->intent, qmp_fd(l->qmp), l->stream[0], &l->guard, e) ==
             -1 ||
         ramspool_create(l->scratch_dir, &l->spool, e) == -1 ||
-        drainer_start(l->spool, l->stream[0], &l->drainer, e) == -1)
+        drainer_start(l->spool, l->stream[0], l->cbw_timeout_s * 1000,
+                      &l->drainer, e) == -1)
         return -1;
     fd_close(&l->stream[0]);
     return 0;
@@ -147,14 +149,14 @@ pass_file(struct live *l, int fd, const char *note, char **out_path,
 
 /* A nameless, sparse file as large as the disk: worst case, all of it. */
 static int
-add_scratch(struct live *l, const struct live_disk *d, struct err *e)
+add_scratch(struct live *l, struct live_disk *d, struct err *e)
 {
-    CLEANUP(fd_closep) int fd = -1;
     CLEANUP(freep) char *path = NULL;
 
-    if (file_nameless(l->scratch_dir, d->disk->size_bytes, &fd, e) == -1)
+    if (file_nameless(l->scratch_dir, d->disk->size_bytes, &d->scratch_fd, e) ==
+        -1)
         return err_wrap(e, "scratch file for disk %s", d->disk->name);
-    if (pass_file(l, fd, d->scratch, &path, e) == -1)
+    if (pass_file(l, d->scratch_fd, d->scratch, &path, e) == -1)
         return -1;
     return qmp_run(l->qmp, "blockdev-add",
                    json_pack("{s:s, s:s, s:b, s:{s:s, s:s, s:s}}", "driver",
@@ -226,6 +228,8 @@ prepare_disks(struct live *l, struct err *e)
         if (add_scratch(l, &l->disks[i], e) == -1 ||
             cancel_check(l->cancel, e) == -1)
             return -1;
+    if (live_prepare_tracking(l, e) == -1)
+        return -1;
     if (l->n_disks > 0 && start_nbd_server(l, e) == -1)
         return -1;
     for (size_t i = 0; i < l->n_disks; i++)

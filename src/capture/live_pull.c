@@ -34,27 +34,41 @@ struct disk_progress {
     uint64_t before; /* bytes done when this disk began */
 };
 
-static void
-disk_reached(void *cookie, uint64_t offset)
+static int
+disk_reached(void *cookie, uint64_t offset, struct err *e)
 {
     struct disk_progress *p = cookie;
 
     p->live->done_bytes = p->before + offset;
     live_progress(p->live, "read", p->name);
+    return live_tend(p->live, e);
 }
 
 static int
 export_disk(struct live *l, const struct live_disk *d, struct err *e)
 {
-    return qmp_run(l->qmp, "block-export-add",
-                   json_pack("{s:s, s:s, s:s, s:s, s:b}", "type", "nbd", "id",
-                             d->export, "node-name", d->access, "name",
-                             d->export, "writable", 0),
-                   NULL, e);
+    json_t *args =
+        json_pack("{s:s, s:s, s:s, s:s, s:b}", "type", "nbd", "id", d->export,
+                  "node-name", d->access, "name", d->export, "writable", 0);
+
+    if (d->base)
+        (void)json_object_set_new(args, "bitmaps",
+                                  json_pack("[{s:s, s:s}]", "node",
+                                            d->disk->node, "name", d->changed));
+    return qmp_run(l->qmp, "block-export-add", args, NULL, e);
 }
 
 static int
-copy_disk(struct live *l, const struct live_disk *d, struct nbdsource *source,
+begin_volume(struct live *l, const struct live_disk *d, const char *name,
+             struct volume_writer **out, struct err *e)
+{
+    if (d->base)
+        return volume_begin_on(l->backup, name, d->base, out, e);
+    return volume_begin(l->backup, name, d->disk->size_bytes, out, e);
+}
+
+static int
+copy_disk(struct live *l, struct live_disk *d, struct nbdsource *source,
           struct err *e)
 {
     CLEANUP(freep) char *name = xasprintf("disk/%s", d->disk->name);
@@ -66,9 +80,14 @@ copy_disk(struct live *l, const struct live_disk *d, struct nbdsource *source,
         return err_set(e, ERR_QEMU, "its size changed from %llu to %llu bytes",
                        (unsigned long long)d->disk->size_bytes,
                        (unsigned long long)nbdsource_size_bytes(source));
-    if (volume_begin(l->backup, name, d->disk->size_bytes, &v, e) == -1)
+    if (begin_volume(l, d, name, &v, e) == -1)
         return -1;
     if (nbdsource_copy(source, v, disk_reached, &p, l->cancel, e) == -1) {
+        struct err room = {0};
+        if (e->code == ERR_IO && live_check_room(l, &room) == -1) {
+            *e = room; /* that is why */
+            return -1;
+        }
         if (e->code == ERR_IO)
             return err_hint(e,
                             "if it was not cut off, the guest overwrote more "
@@ -78,21 +97,61 @@ copy_disk(struct live *l, const struct live_disk *d, struct nbdsource *source,
     }
     if (volume_end(&v, &root, e) == -1)
         return -1;
+    d->read_bytes = nbdsource_read_bytes(source);
     manifest_add_volume(l->manifest, name, &root);
     return 0;
 }
 
 static int
-pull_disk(struct live *l, const struct live_disk *d, struct err *e)
+pull_disk(struct live *l, struct live_disk *d, struct err *e)
 {
     CLEANUP(nbdsource_closep) struct nbdsource *source = NULL;
 
-    if (export_disk(l, d, e) == -1 ||
-        nbdsource_open(l->intent->nbd_path, d->export, &source, e) == -1 ||
+    if (nbdsource_open(l->intent->nbd_path, d->export,
+                       d->base ? d->changed : NULL, &source, e) == -1 ||
         copy_disk(l, d, source, e) == -1)
         return err_wrap(e, "disk %s of machine %s", d->disk->name,
                         l->machine->name);
     return 0;
+}
+
+static int
+pull_disks(struct live *l, struct err *e)
+{
+    for (size_t i = 0; i < l->n_disks; i++)
+        if (pull_disk(l, &l->disks[i], e) == -1)
+            return -1;
+    return 0;
+}
+
+/* What it was built on turns out to be damaged.  The instant is still there:
+ * read all of it, into a backup that is built on none. */
+static int
+pull_disks_anew(struct live *l, struct err *e)
+{
+    struct manifest *again = manifest_new();
+
+    memcpy(again->id, l->manifest->id, sizeof(again->id));
+    manifest_free(l->manifest);
+    l->manifest = again;
+    for (size_t i = 0; i < l->n_disks; i++) {
+        if (l->disks[i].base)
+            l->disks[i].why_full = "the backup before is damaged";
+        l->disks[i].base = NULL;
+    }
+    backup_abandonp(&l->backup);
+    l->done_bytes = 0;
+    if (backup_begin(l->repo, NULL, l->cancel, &l->backup, e) == -1)
+        return -1;
+    return pull_disks(l, e);
+}
+
+/* Is it the base's fault, so that without it there is a chance? */
+static bool
+blames_base(const struct live *l, const struct err *e)
+{
+    return l->base && (e->code == ERR_CORRUPT || e->code == ERR_UNSUP ||
+                       e->code == ERR_USAGE);
 }
 
 /* ---- RAM -------------------------------------------------------------------
@@ -126,7 +185,7 @@ await_stream(struct live *l, struct err *e)
             {.fd = cancel_fd(l->cancel), .events = POLLIN},
         };
         (void)poll(p, ARRAY_LEN(p), STREAM_LOOK_MS);
-        if (cancel_check(l->cancel, e) == -1)
+        if (cancel_check(l->cancel, e) == -1 || live_tend(l, e) == -1)
             return -1;
         live_progress(l, "read", "RAM");
     }
@@ -172,7 +231,14 @@ live_pull(struct live *l, struct err *e)
     for (size_t i = 0; i < l->n_disks; i++)
         l->total_bytes += l->disks[i].disk->size_bytes;
     for (size_t i = 0; i < l->n_disks; i++)
-        if (pull_disk(l, &l->disks[i], e) == -1)
-            return -1;
-    return pull_ram(l, e);
+        if (export_disk(l, &l->disks[i], e) == -1)
+            return err_wrap(e, "disk %s of machine %s", l->disks[i].disk->name,
+                            l->machine->name);
+    int rc = pull_disks(l, e);
+    if (rc == -1 && blames_base(l, e)) {
+        live_warn(l, xasprintf("read in full: %s", e->msg));
+        err_clear(e);
+        rc = pull_disks_anew(l, e);
+    }
+    return rc == -1 ? -1 : pull_ram(l, e);
 }

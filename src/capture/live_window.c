@@ -27,6 +27,7 @@
 
 enum {
     COMMANDS_A_DISK = 3,
+    GRACE_MS = 1000,       /* to end a pause that is too long */
     RESUME_EVENT_MS = 2000 /* the event is sent before `cont` returns */
 };
 
@@ -35,13 +36,28 @@ struct lap {
     uint64_t begin, stopped, armed, resumed;
 };
 
+/* As soon as it has been too long the guest is let go. */
+static int
+check_pause(const struct live *l, struct err *e)
+{
+    if (!l->machine->running || !deadline_passed(l->window_end))
+        return 0;
+    (void)err_set(e, ERR_TIMEOUT,
+                  "the pause of machine %s was longer than allowed (%llu ms)",
+                  l->machine->name, (unsigned long long)l->max_pause_ms);
+    return err_hint(e, "allow more with --max-pause");
+}
+
 /* ---- stop --------------------------------------------------------------- */
 
 static int
 stop_guest(struct live *l, struct err *e)
 {
-    if (guard_open_window(l->guard, l->max_pause_ms, e) == -1)
+    /* The guard is for the case that we hang ourselves. */
+    if (guard_open_window(l->guard, l->max_pause_ms + 2 * GRACE_MS, e) == -1)
         return -1;
+    l->window_end = deadline_in_ms(l->max_pause_ms);
+    qmp_set_timeout_ms(l->qmp, l->max_pause_ms + GRACE_MS);
     l->intent->window_open = true;
     qmp_forget_events(l->qmp);
     l->instant_ns = clock_wall_ns();
@@ -101,12 +117,24 @@ arm_disks(struct live *l, struct err *e)
 {
     CLEANUP(freep)
     uint64_t(*tickets)[COMMANDS_A_DISK] = xcalloc(l->n_disks, sizeof(*tickets));
+    bool tracking = l->intent->bitmap[0] && l->n_disks > 0;
+    uint64_t bitmaps = 0;
     size_t sent = 0;
-    int rc = 0;
 
+    if (tracking && live_send_tracking(l, &bitmaps, e) == -1)
+        return -1;
+    int rc = 0;
     while (rc == 0 && sent < l->n_disks) {
         rc = send_arming(l, &l->disks[sent], tickets[sent], e);
         sent += rc == 0;
+    }
+    struct err refused = {0};
+    if (tracking && qmp_redeem(l->qmp, bitmaps, NULL, &refused) == -1) {
+        if (rc == 0) {
+            *e = refused;
+            (void)err_wrap(e, "changes cannot be tracked");
+        }
+        rc = -1;
     }
     for (size_t i = 0; i < sent; i++) {
         struct err later = {0};
@@ -142,6 +170,10 @@ check_failed(struct live *l, struct err *e)
         const char *s = json_string_value(json_object_get(ev.data, "status"));
         bool failed =
             s && (strcmp(s, "failed") == 0 || strcmp(s, "cancelled") == 0);
+        if (s && strcmp(s, "setup") == 0)
+            l->setup_ns = ev.time_ns;
+        if (s && strcmp(s, "active") == 0)
+            l->active_ns = ev.time_ns;
         qmp_event_done(&ev);
         if (failed)
             return err_set(e, ERR_QEMU,
@@ -155,7 +187,7 @@ check_failed(struct live *l, struct err *e)
 static int
 await_first_page(struct live *l, struct err *e)
 {
-    struct deadline d = deadline_in_ms(l->max_pause_ms);
+    struct deadline d = l->window_end;
 
     for (;;) {
         struct pollfd p[] = {
@@ -169,12 +201,8 @@ await_first_page(struct live *l, struct err *e)
             return -1;
         if (s == DRAINER_FAILED)
             return err_set(e, ERR_QEMU, "the RAM stream ended before it began");
-        if (deadline_passed(d))
-            return err_set(e, ERR_TIMEOUT,
-                           "the pause of machine %s was longer than allowed "
-                           "(%llu ms)",
-                           l->machine->name,
-                           (unsigned long long)l->max_pause_ms);
+        if (check_pause(l, e) == -1)
+            return -1;
         (void)poll(p, ARRAY_LEN(p), deadline_poll_ms(d));
     }
 }
@@ -227,6 +255,21 @@ live_measure_by_events(struct live *l)
     qmp_event_done(&resume);
 }
 
+/* QEMU tells of "setup" when it begins and of "active" when all RAM has been
+ * touched; then it saves the devices and protects the RAM. */
+static void
+split_ram(struct live *l, struct capture_pause *p)
+{
+    struct err ignored = {0};
+
+    (void)check_failed(l, &ignored); /* takes what it said since */
+    if (l->setup_ns == 0 || l->active_ns < l->setup_ns)
+        return;
+    p->populate_us =
+        u64_min(p->ram_us, (uint64_t)(l->active_ns - l->setup_ns) / 1000);
+    p->protect_us = p->ram_us - p->populate_us;
+}
+
 static void
 measure(struct live *l, const struct lap *lap)
 {
@@ -240,16 +283,21 @@ measure(struct live *l, const struct lap *lap)
     live_measure_by_events(l);
     /* The guest may run again long before we hear of the first page. */
     p->ram_us = p->total_us - u64_min(p->total_us, p->stop_us + p->arm_us);
+    split_ram(l, p);
+    if (p->total_us > l->max_pause_ms * 1000)
+        live_warn(l,
+                  xasprintf("it stood still for %llu ms, longer than allowed",
+                            (unsigned long long)p->total_us / 1000));
 }
 
 static int
 pause_and_resume(struct live *l, struct lap *lap, struct err *e)
 {
     lap->begin = clock_mono_ns();
-    if (stop_guest(l, e) == -1)
+    if (stop_guest(l, e) == -1 || check_pause(l, e) == -1)
         return -1;
     lap->stopped = clock_mono_ns();
-    if (arm_disks(l, e) == -1)
+    if (arm_disks(l, e) == -1 || check_pause(l, e) == -1)
         return -1;
     lap->armed = clock_mono_ns();
     if (start_stream(l, e) == -1 || await_first_page(l, e) == -1 ||
@@ -267,7 +315,9 @@ live_window(struct live *l, struct err *e)
     if (cancel_check(l->cancel, e) == -1)
         return -1;
     live_progress(l, "pause", "");
-    if (pause_and_resume(l, &lap, e) == -1)
+    int rc = pause_and_resume(l, &lap, e);
+    qmp_set_timeout_ms(l->qmp, QMP_TIMEOUT_MS);
+    if (rc == -1)
         return -1;
     l->intent->window_open = false;
     if (guard_close_window(l->guard, e) == -1 ||

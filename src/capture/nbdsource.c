@@ -4,10 +4,12 @@
 #include <libnbd.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "repo/volume.h"
@@ -17,7 +19,9 @@ enum {
     REQUEST_BYTES = 1 << 20, /* a read */
     MAX_REQUESTS = 16,       /* under way */
     STALL_MS = 60000,        /* no byte from QEMU for so long: it hangs */
-    MAX_EXTENTS = 1 << 20    /* in one answer; QEMU sends far fewer */
+    TICK_MS = 250,
+    MAX_EXTENTS = 1 << 20, /* in one answer; QEMU sends far fewer */
+    CONTEXT_MAX = 256
 };
 
 /* The extents of one window of the disk are asked for at once. */
@@ -27,16 +31,25 @@ struct extent {
     uint64_t offset, len;
 };
 
+/* In order, without overlaps. */
+struct extents {
+    struct extent *p;
+    size_t n, room;
+};
+
 struct nbdsource {
     struct nbd_handle *nbd;
+    struct nbd_handle *dirty; /* another connection, for the bitmap; or NULL */
+    char context[CONTEXT_MAX];
     uint64_t size;
     bool has_allocation;
 
     /* of the window under way */
-    struct extent *data;
-    size_t n_data, room;
+    struct extents data;    /* to be read */
+    struct extents changed; /* with a bitmap only */
     uint64_t window_end;
     uint64_t described; /* its extents are known up to here */
+    uint64_t read_bytes, reached;
 
     /* of the copy under way */
     struct volume_writer *volume;
@@ -65,19 +78,46 @@ nbd_failed(struct err *e, const char *what)
     return err_set(e, ERR_IO, "%s: %s", what, nbd_get_error());
 }
 
+static int
+connect_with(const char *path, const char *name, const char *context,
+             struct nbd_handle **out, struct err *e)
+{
+    struct nbd_handle *nbd = nbd_create();
+
+    if (!nbd)
+        return nbd_failed(e, "NBD");
+    *out = nbd;
+    if (nbd_set_export_name(nbd, name) == -1 ||
+        nbd_add_meta_context(nbd, context) == -1 ||
+        nbd_connect_unix(nbd, path) == -1)
+        return nbd_failed(e, "cannot connect to QEMU's NBD server");
+    return 0;
+}
+
+static int
+connect_dirty(struct nbdsource *s, const char *path, const char *name,
+              const char *bitmap, struct err *e)
+{
+    (void)snprintf(s->context, sizeof(s->context), "qemu:dirty-bitmap:%s",
+                   bitmap);
+    if (connect_with(path, name, s->context, &s->dirty, e) == -1)
+        return -1;
+    if (nbd_can_meta_context(s->dirty, s->context) != 1)
+        return err_set(e, ERR_QEMU, "QEMU does not export the bitmap %s",
+                       bitmap);
+    return 0;
+}
+
 int
-nbdsource_open(const char *path, const char *name, struct nbdsource **out,
-               struct err *e)
+nbdsource_open(const char *path, const char *name, const char *bitmap,
+               struct nbdsource **out, struct err *e)
 {
     CLEANUP(nbdsource_closep) struct nbdsource *s = xcalloc(1, sizeof(*s));
 
-    s->nbd = nbd_create();
-    if (!s->nbd)
-        return nbd_failed(e, "NBD");
-    if (nbd_set_export_name(s->nbd, name) == -1 ||
-        nbd_add_meta_context(s->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == -1 ||
-        nbd_connect_unix(s->nbd, path) == -1)
-        return nbd_failed(e, "cannot connect to QEMU's NBD server");
+    if (connect_with(path, name, LIBNBD_CONTEXT_BASE_ALLOCATION, &s->nbd, e) ==
+            -1 ||
+        (bitmap && connect_dirty(s, path, name, bitmap, e) == -1))
+        return -1;
     int64_t size = nbd_get_size(s->nbd);
     if (size < 0)
         return nbd_failed(e, "cannot get the disk's size");
@@ -88,16 +128,24 @@ nbdsource_open(const char *path, const char *name, struct nbdsource **out,
     return 0;
 }
 
+static void
+disconnect(struct nbd_handle *nbd)
+{
+    if (!nbd)
+        return;
+    (void)nbd_shutdown(nbd, 0); /* it may be gone already */
+    nbd_close(nbd);
+}
+
 void
 nbdsource_close(struct nbdsource *s)
 {
     if (!s)
         return;
-    if (s->nbd) {
-        (void)nbd_shutdown(s->nbd, 0); /* it may be gone already */
-        nbd_close(s->nbd);
-    }
-    free(s->data);
+    disconnect(s->dirty);
+    disconnect(s->nbd);
+    free(s->data.p);
+    free(s->changed.p);
     free(s);
 }
 
@@ -113,63 +161,93 @@ nbdsource_size_bytes(const struct nbdsource *s)
     return s->size;
 }
 
+uint64_t
+nbdsource_read_bytes(const struct nbdsource *s)
+{
+    return s->read_bytes;
+}
+
 /* ---- what is data ------------------------------------------------------- */
 
 static void
-add_data(struct nbdsource *s, uint64_t offset, uint64_t len)
+add_extent(struct extents *x, uint64_t offset, uint64_t end)
 {
-    struct extent *last = s->n_data ? &s->data[s->n_data - 1] : NULL;
+    struct extent *last = x->n ? &x->p[x->n - 1] : NULL;
 
-    /* Whole blocks only; a neighbour may have claimed the first already. */
-    uint64_t end =
-        u64_min(s->size, round_up(offset + len, (uint64_t)VOLUME_BLOCK_BYTES));
-    offset -= offset % VOLUME_BLOCK_BYTES;
     if (last && offset <= last->offset + last->len) {
         last->len = u64_max(end, last->offset + last->len) - last->offset;
         return;
     }
-    if (s->n_data == s->room) {
-        s->room = s->room ? s->room * 2 : 64;
-        s->data = xrealloc(s->data, s->room * sizeof(s->data[0]));
+    if (x->n == x->room) {
+        x->room = x->room ? x->room * 2 : 64;
+        x->p = xrealloc(x->p, x->room * sizeof(x->p[0]));
     }
-    s->data[s->n_data++] = (struct extent){offset, end - offset};
+    x->p[x->n++] = (struct extent){offset, end - offset};
+}
+
+/* Whole blocks only; a neighbour may have claimed the first already. */
+static void
+add_blocks(const struct nbdsource *s, struct extents *x, uint64_t offset,
+           uint64_t len)
+{
+    uint64_t end =
+        u64_min(s->size, round_up(offset + len, (uint64_t)VOLUME_BLOCK_BYTES));
+
+    if (len > 0)
+        add_extent(x, offset - offset % VOLUME_BLOCK_BYTES, end);
+}
+
+/* What one reply says. */
+struct described {
+    struct nbdsource *source;
+    const char *context;
+    struct extents *out;
+    uint64_t end;
+    bool (*wanted)(uint32_t flags);
+};
+
+static bool
+is_data(uint32_t flags)
+{
+    return !(flags & LIBNBD_STATE_ZERO);
+}
+
+static bool
+is_dirty(uint32_t flags)
+{
+    return flags & 1; /* QEMU docs/interop/nbd.txt: NBD_STATE_DIRTY */
 }
 
 static int
 take_extents(void *user_data, const char *context, uint64_t offset,
              uint32_t *entries, size_t n_entries, int *error)
 {
-    struct nbdsource *s = user_data;
+    struct described *d = user_data;
 
-    if (strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0)
+    if (strcmp(context, d->context) != 0)
         return 0;
     for (size_t i = 0; i + 1 < n_entries && i < MAX_EXTENTS; i += 2) {
-        uint64_t len = u64_min(entries[i], s->window_end - offset);
-        if (!(entries[i + 1] & LIBNBD_STATE_ZERO))
-            add_data(s, offset, len);
+        uint64_t len = u64_min(entries[i], d->end - offset);
+        if (d->wanted(entries[i + 1]))
+            add_blocks(d->source, d->out, offset, len);
         offset += len;
     }
-    s->described = offset;
+    d->source->described = offset;
     *error = 0;
     return 0;
 }
 
-/* The data from `from` to the window's end, into s->data. */
 static int
-describe_window(struct nbdsource *s, uint64_t from, struct err *e)
+describe(struct nbd_handle *nbd, struct described *d, uint64_t from,
+         struct err *e)
 {
-    uint64_t to = s->window_end;
+    struct nbdsource *s = d->source;
 
-    s->n_data = 0;
-    if (!s->has_allocation) {
-        add_data(s, from, to - from);
-        return 0;
-    }
-    for (s->described = from; s->described < to;) {
+    for (s->described = from; s->described < d->end;) {
         uint64_t at = s->described;
         if (nbd_block_status(
-                s->nbd, to - at, at,
-                (nbd_extent_callback){.callback = take_extents, .user_data = s},
+                nbd, d->end - at, at,
+                (nbd_extent_callback){.callback = take_extents, .user_data = d},
                 0) == -1)
             return nbd_failed(e, "cannot ask what is allocated");
         if (s->described <= at)
@@ -178,6 +256,62 @@ describe_window(struct nbdsource *s, uint64_t from, struct err *e)
                            "%llu",
                            (unsigned long long)at);
     }
+    return 0;
+}
+
+/* The data in [from, to), into s->data. */
+static int
+describe_data(struct nbdsource *s, uint64_t from, uint64_t to, struct err *e)
+{
+    struct described d = {s, LIBNBD_CONTEXT_BASE_ALLOCATION, &s->data, to,
+                          is_data};
+
+    s->data.n = 0;
+    if (s->has_allocation)
+        return describe(s->nbd, &d, from, e);
+    add_blocks(s, &s->data, from, to - from);
+    return 0;
+}
+
+/* Leave of s->data only what is in s->changed too. */
+static void
+cut_to_changed(struct nbdsource *s)
+{
+    struct extents both = {0};
+
+    for (size_t i = 0, k = 0; i < s->data.n && k < s->changed.n;) {
+        const struct extent *a = &s->data.p[i], *b = &s->changed.p[k];
+        uint64_t at = u64_max(a->offset, b->offset);
+        uint64_t end = u64_min(a->offset + a->len, b->offset + b->len);
+        if (at < end)
+            add_extent(&both, at, end);
+        if (a->offset + a->len < b->offset + b->len)
+            i++;
+        else
+            k++;
+    }
+    free(s->data.p);
+    s->data = both;
+}
+
+static int
+describe_window(struct nbdsource *s, uint64_t from, struct err *e)
+{
+    struct described d = {s, s->context, &s->changed, s->window_end, is_dirty};
+
+    if (!s->dirty)
+        return describe_data(s, from, s->window_end, e);
+    s->changed.n = 0;
+    s->data.n = 0;
+    if (describe(s->dirty, &d, from, e) == -1)
+        return -1;
+    if (s->changed.n == 0)
+        return 0;
+    const struct extent *last = &s->changed.p[s->changed.n - 1];
+    if (describe_data(s, s->changed.p[0].offset, last->offset + last->len, e) ==
+        -1)
+        return -1;
+    cut_to_changed(s);
     return 0;
 }
 
@@ -231,9 +365,10 @@ read_free(void *user_data)
 
 /* Wait until something came, at most until STALL_MS. */
 static int
-pump(struct nbdsource *s, struct cancel *cancel, struct err *e)
+wait_for_nbd(struct nbdsource *s, unsigned direction, struct cancel *cancel,
+             short *out_events, struct err *e)
 {
-    unsigned direction = nbd_aio_get_direction(s->nbd);
+    struct deadline stall = deadline_in_ms(STALL_MS);
     struct pollfd p[] = {
         {.fd = nbd_aio_get_fd(s->nbd)},
         {.fd = cancel_fd(cancel), .events = POLLIN},
@@ -243,16 +378,29 @@ pump(struct nbdsource *s, struct cancel *cancel, struct err *e)
         p[0].events |= POLLIN;
     if (direction & LIBNBD_AIO_DIRECTION_WRITE)
         p[0].events |= POLLOUT;
-    int n = poll(p, ARRAY_LEN(p), STALL_MS);
-    if (n == 0)
-        return err_set(e, ERR_TIMEOUT, "QEMU's NBD server does not answer");
-    if (cancel_check(cancel, e) == -1)
+    while (poll(p, ARRAY_LEN(p), TICK_MS) == 0) {
+        if (deadline_passed(stall))
+            return err_set(e, ERR_TIMEOUT, "QEMU's NBD server does not answer");
+        if (s->progress(s->cookie, s->reached, e) == -1)
+            return -1;
+    }
+    *out_events = p[0].revents;
+    return cancel_check(cancel, e);
+}
+
+static int
+pump(struct nbdsource *s, struct cancel *cancel, struct err *e)
+{
+    unsigned direction = nbd_aio_get_direction(s->nbd);
+    short events = 0;
+
+    if (wait_for_nbd(s, direction, cancel, &events, e) == -1)
         return -1;
     int rc = 0;
-    if ((p[0].revents & (POLLIN | POLLHUP | POLLERR)) &&
+    if ((events & (POLLIN | POLLHUP | POLLERR)) &&
         (direction & LIBNBD_AIO_DIRECTION_READ))
         rc = nbd_aio_notify_read(s->nbd);
-    else if (p[0].revents & (POLLOUT | POLLERR))
+    else if (events & (POLLOUT | POLLERR))
         rc = nbd_aio_notify_write(s->nbd);
     return rc == -1 ? nbd_failed(e, "NBD connection") : 0;
 }
@@ -290,37 +438,81 @@ start_read(struct nbdsource *s, struct filling *f, uint32_t offset,
     return 0;
 }
 
-/* The part of the data extents that lies in the slot. */
+/* Read [at, to) of the disk into the slot. */
+static int
+fill_part(struct nbdsource *s, struct filling *f, uint64_t at, uint64_t to,
+          struct cancel *cancel, struct err *e)
+{
+    uint64_t base = f->slot->index * VOLUME_SLOT_BYTES;
+
+    while (at < to) {
+        uint32_t len = (uint32_t)u64_min(to - at, REQUEST_BYTES);
+        if (pump_until(s, MAX_REQUESTS - 1, cancel, e) == -1 ||
+            start_read(s, f, (uint32_t)(at - base), len, e) == -1)
+            return -1;
+        s->read_bytes += len;
+        at += len;
+    }
+    return 0;
+}
+
+/* The part of an extent that lies in the slot, or none of it. */
+static bool
+inside_slot(const struct slot *slot, const struct extent *x, uint64_t *out_at,
+            uint64_t *out_end)
+{
+    uint64_t base = slot->index * VOLUME_SLOT_BYTES;
+
+    *out_at = u64_max(base, x->offset);
+    *out_end = u64_min(base + slot->len, x->offset + x->len);
+    return *out_at < *out_end;
+}
+
+/* *next: the first extent that goes on behind the slots filled so far. */
 static int
 fill_slot(struct nbdsource *s, struct filling *f, size_t *next,
           struct cancel *cancel, struct err *e)
 {
-    uint64_t base = f->slot->index * VOLUME_SLOT_BYTES;
-    uint64_t end = base + f->slot->len;
+    uint64_t end = f->slot->index * VOLUME_SLOT_BYTES + f->slot->len;
+    uint64_t at = 0, to = 0;
 
-    for (; *next < s->n_data && s->data[*next].offset < end; (*next)++) {
-        uint64_t at = u64_max(base, s->data[*next].offset);
-        uint64_t to = u64_min(end, s->data[*next].offset + s->data[*next].len);
-        while (at < to) {
-            uint32_t len = (uint32_t)u64_min(to - at, REQUEST_BYTES);
-            if (pump_until(s, MAX_REQUESTS - 1, cancel, e) == -1 ||
-                start_read(s, f, (uint32_t)(at - base), len, e) == -1)
-                return -1;
-            at += len;
-        }
-        if (s->data[*next].offset + s->data[*next].len > end)
+    for (; *next < s->data.n && s->data.p[*next].offset < end; (*next)++) {
+        if (inside_slot(f->slot, &s->data.p[*next], &at, &to) &&
+            fill_part(s, f, at, to, cancel, e) == -1)
+            return -1;
+        if (s->data.p[*next].offset + s->data.p[*next].len > end)
             return 0; /* it goes on in the next slot */
     }
     return 0;
 }
 
+static void
+note_changed(struct nbdsource *s, struct filling *f, size_t *next)
+{
+    uint64_t base = f->slot->index * VOLUME_SLOT_BYTES;
+    uint64_t end = base + f->slot->len, at = 0, to = 0;
+
+    for (; *next < s->changed.n && s->changed.p[*next].offset < end;
+         (*next)++) {
+        if (inside_slot(f->slot, &s->changed.p[*next], &at, &to))
+            slot_change(f->slot, (uint32_t)(at - base), (uint32_t)(to - at));
+        if (s->changed.p[*next].offset + s->changed.p[*next].len > end)
+            return;
+    }
+}
+
+/* The slots in which there is something to do: with a bitmap those with
+ * changes, else those with data. */
 static int
 copy_window(struct nbdsource *s, struct cancel *cancel, struct err *e)
 {
+    size_t next_data = 0, next_changed = 0;
+    const struct extents *walk = s->dirty ? &s->changed : &s->data;
+    const size_t *next = s->dirty ? &next_changed : &next_data;
     uint64_t done = 0;
 
-    for (size_t next = 0; next < s->n_data;) {
-        uint64_t at = u64_max(done, s->data[next].offset);
+    while (*next < walk->n) {
+        uint64_t at = u64_max(done, walk->p[*next].offset);
         struct filling *f = xcalloc(1, sizeof(*f));
 
         *f = (struct filling){.source = s, .reads = 1};
@@ -329,13 +521,17 @@ copy_window(struct nbdsource *s, struct cancel *cancel, struct err *e)
             return -1;
         }
         done = f->slot->index * VOLUME_SLOT_BYTES + f->slot->len;
-        int rc = fill_slot(s, f, &next, cancel, e);
+        if (s->dirty)
+            note_changed(s, f, &next_changed);
+        int rc = fill_slot(s, f, &next_data, cancel, e);
         if (rc == -1 && s->failed.code == ERR_OK)
             s->failed = *e;
         filling_put(f);
         if (rc == -1)
             return -1;
-        s->progress(s->cookie, done);
+        s->reached = done;
+        if (s->progress(s->cookie, done, e) == -1)
+            return -1;
     }
     return 0;
 }
@@ -347,7 +543,9 @@ copy(struct nbdsource *s, struct cancel *cancel, struct err *e)
         s->window_end = u64_min(s->size, at + WINDOW_BYTES);
         if (describe_window(s, at, e) == -1 || copy_window(s, cancel, e) == -1)
             return -1;
-        s->progress(s->cookie, s->window_end);
+        s->reached = s->window_end;
+        if (s->progress(s->cookie, s->window_end, e) == -1)
+            return -1;
     }
     return pump_until(s, 0, cancel, e);
 }

@@ -19,18 +19,24 @@ struct err;
 struct nbdsource;
 struct volume_writer;
 
-/* The export `name` at the UNIX socket `path`. */
-int nbdsource_open(const char *path, const char *name, struct nbdsource **out,
-                   struct err *e);
+/* The export `name` at the UNIX socket `path`.  `bitmap`, or NULL: the name of
+ * a dirty bitmap that it is exported with. */
+int nbdsource_open(const char *path, const char *name, const char *bitmap,
+                   struct nbdsource **out, struct err *e);
 void nbdsource_close(struct nbdsource *s); /* NULL is allowed */
 void nbdsource_closep(struct nbdsource **s);
 
 uint64_t nbdsource_size_bytes(const struct nbdsource *s);
+/* What has been asked for so far. */
+uint64_t nbdsource_read_bytes(const struct nbdsource *s);
 
-/* Called now and then with the place in the disk that has been reached. */
-typedef void nbdsource_progress_fn(void *cookie, uint64_t offset);
+/* Called several times a second, also while nothing comes, with the place in
+ * the disk that has been reached.  -1 ends the copy with that error. */
+typedef int nbdsource_progress_fn(void *cookie, uint64_t offset, struct err *e);
 
-/* Read all of it.  ERR_IO if the server reports an error anywhere. */
+/* Read all of it, or with a bitmap only what is dirty there; that is then
+ * `changed` (volume.h), and slots without such are not submitted.  ERR_IO if
+ * the server reports an error anywhere. */
 int nbdsource_copy(struct nbdsource *s, struct volume_writer *v,
                    nbdsource_progress_fn *fn, void *cookie,
                    struct cancel *cancel, struct err *e);

@@ -18,6 +18,7 @@
 #include "capture/labels.h"
 #include "capture/rescue.h"
 #include "capture/snapshot.h"
+#include "qemu/bitmaps.h"
 #include "qemu/qmp.h"
 
 enum {
@@ -160,8 +161,8 @@ set_capability(struct qmp *q, const char *name, bool state, struct err *e)
                    NULL, e);
 }
 
-static int
-restore_capabilities(struct qmp *q, const struct intent *in, struct err *e)
+int
+undo_capabilities(struct qmp *q, const struct intent *in, struct err *e)
 {
     bool now = false;
 
@@ -319,6 +320,27 @@ put_drives_back(struct qmp *q, const struct intent *in, const char *prefix,
     return e->code == ERR_OK ? 0 : -1;
 }
 
+/* ---- bitmaps ------------------------------------------------------------ */
+
+static int
+remove_bitmaps(struct qmp *q, const struct intent *in, const char *prefix,
+               bool tracking, struct err *e)
+{
+    struct trying t = {0};
+    struct bitmap *all = NULL;
+    size_t n = 0;
+
+    if (bitmaps_list(q, &all, &n, e) == -1)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        if (text_starts(all[i].name, prefix) ||
+            (tracking && in->bitmap[0] && strcmp(all[i].name, in->bitmap) == 0))
+            tried(&t, bitmap_remove(q, all[i].node, all[i].name, e), e);
+    bitmaps_free(all, n);
+    *e = t.first;
+    return e->code == ERR_OK ? 0 : -1;
+}
+
 /* ---- descriptors that QEMU keeps for us -------------------------------- */
 
 static int
@@ -360,8 +382,8 @@ close_passed_fd(struct qmp *q, const char *run, const char *kind)
                   &ignored);
 }
 
-int
-undo(struct qmp *q, const struct intent *in, struct err *e)
+static int
+undo_all(struct qmp *q, const struct intent *in, bool tracking, struct err *e)
 {
     struct trying t = {0};
     char prefix[LABEL_MAX];
@@ -377,13 +399,26 @@ undo(struct qmp *q, const struct intent *in, struct err *e)
     tried(&t, stop_nbd_server(q, in, e), e);
     tried(&t, end_migration(q, in, e), e);
     tried(&t, undo_pause(q, in, e), e); /* its end may have stopped the guest */
+    tried(&t, remove_bitmaps(q, in, prefix, tracking, e), e);
     tried(&t, delete_nodes(q, prefix, LABEL_ACCESS, e), e);
     tried(&t, put_drives_back(q, in, prefix, e), e);
     tried(&t, delete_nodes(q, prefix, LABEL_FILTER, e), e);
     tried(&t, delete_nodes(q, prefix, LABEL_SCRATCH, e), e);
     tried(&t, remove_fdsets(q, prefix, e), e);
     close_passed_fd(q, in->run, LABEL_STREAM_FD);
-    tried(&t, restore_capabilities(q, in, e), e);
+    tried(&t, undo_capabilities(q, in, e), e);
     *e = t.first;
     return e->code == ERR_OK ? 0 : -1;
+}
+
+int
+undo(struct qmp *q, const struct intent *in, struct err *e)
+{
+    return undo_all(q, in, true, e);
+}
+
+int
+undo_but_tracking(struct qmp *q, const struct intent *in, struct err *e)
+{
+    return undo_all(q, in, false, e);
 }

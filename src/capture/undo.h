@@ -19,11 +19,18 @@ struct qmp;
  * A capture by an internal snapshot (in->snapshot): see snapshot_remove.  Any
  * other: resume the guest if it ran before and in->window_open; end our
  * migration (somebody must be draining its stream); remove our exports, NBD
- * server, filters, nodes and descriptors; set the capabilities back.  0 if the
- * guest is as it was.  What cannot be done is reported after all the rest was
- * tried.
+ * server, bitmaps, filters, nodes and descriptors; set the capabilities back.
+ * 0 if the guest is as it was.  What cannot be done is reported after all the
+ * rest was tried.
  */
 int undo(struct qmp *q, const struct intent *in, struct err *e);
+
+/* The same, but the tracking bitmaps of the record stay: the backup may yet be
+ * published. */
+int undo_but_tracking(struct qmp *q, const struct intent *in, struct err *e);
+
+/* Set the migration capabilities back. */
+int undo_capabilities(struct qmp *q, const struct intent *in, struct err *e);
 
 /* Make the guest run again if we stopped it: the first and most urgent part. */
 int undo_pause(struct qmp *q, const struct intent *in, struct err *e);

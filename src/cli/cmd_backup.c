@@ -6,8 +6,10 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "capture/intent.h"
 #include "capture/live.h"
 #include "capture/savevm.h"
+#include "capture/underway.h"
 #include "cli/cli.h"
 #include "cli/meter.h"
 #include "cli/print.h"
@@ -21,6 +23,8 @@
 #include "repo/repo.h"
 #include "work/cancel.h"
 
+enum { MAX_PAUSE_MS = 3600000, MAX_STALL_S = 3600 };
+
 static const char *const methods[] = {"live", "savevm", "disk"};
 
 /* The machines to save, and how it went. */
@@ -29,9 +33,8 @@ struct batch {
     struct session session;
     struct cancel *cancel;
     bool savevm; /* instead of live */
-    uint64_t max_pause_ms;
-    const char *scratch_dir; /* or NULL */
-    bool single;             /* one machine was named: the summary is its own */
+    struct capture_options options;
+    bool single; /* one machine was named: the summary is its own */
     size_t n, n_saved, n_failed;
     int outcome; /* the worst so far */
     enum outcome first_failure;
@@ -54,13 +57,30 @@ print_result(struct cli *c, const struct capture_result *r)
     text_size((uint64_t)((double)m->read_bytes / (seconds + 1e-9)), rate);
     clock_format_local(m->time_ns, time);
     CLEANUP(freep) char *name = print_fit(m->machine);
-    out_text(&c->out,
-             "saved %s as of %s: backup %.8s (%s)\n"
-             "  pause %.1f ms: stop %.1f, disks %.1f, memory %.1f\n"
-             "  read %s, new %s, stored %s, in %.1f s (%s/s)\n",
-             name, time, m->id, m->method, (double)p->total_us / 1e3,
-             (double)p->stop_us / 1e3, (double)p->arm_us / 1e3,
-             (double)p->ram_us / 1e3, read, new, stored, seconds, rate);
+    out_text(
+        &c->out,
+        "saved %s as of %s: backup %.8s (%s)\n"
+        "  pause %.1f ms: stop %.1f, disks %.1f, memory %.1f (populate %.1f, "
+        "protect %.1f)\n"
+        "  read %s, new %s, stored %s, in %.1f s (%s/s)\n",
+        name, time, m->id, m->method, (double)p->total_us / 1e3,
+        (double)p->stop_us / 1e3, (double)p->arm_us / 1e3,
+        (double)p->ram_us / 1e3, (double)p->populate_us / 1e3,
+        (double)p->protect_us / 1e3, read, new, stored, seconds, rate);
+}
+
+static void
+print_disk(struct cli *c, const struct capture_disk *d)
+{
+    CLEANUP(freep) char *name = print_fit(d->name);
+    char read[TEXT_SIZE_LEN];
+
+    text_size(d->read_bytes, read);
+    if (d->why_full)
+        out_text(&c->out, "  disk %s: read all of it, %s: %s\n", name, read,
+                 d->why_full);
+    else
+        out_text(&c->out, "  disk %s: read what has changed, %s\n", name, read);
 }
 
 static void
@@ -68,10 +88,12 @@ report(struct batch *b, const struct capture_result *r)
 {
     struct cli *c = b->cli;
 
+    if (!c->out.json)
+        print_result(c, r);
+    for (size_t i = 0; !c->out.json && i < r->n_disks; i++)
+        print_disk(c, &r->disks[i]);
     if (c->out.json)
         out_line(&c->out, b->single ? "summary" : "backup", saved_json(r));
-    else
-        print_result(c, r);
     for (size_t i = 0; i < r->n_warnings; i++)
         out_warning(&c->out, "%s: %s", r->manifest->machine, r->warnings[i]);
 }
@@ -106,10 +128,10 @@ save(struct batch *b, const char *name, const char *socket, struct err *e)
 {
     struct capture_result result = {0};
     struct meter *meter = meter_start(b->cli, name);
-    const struct capture_options options = {.scratch_dir = b->scratch_dir,
-                                            .max_pause_ms = b->max_pause_ms,
-                                            .progress = meter_progress,
-                                            .progress_cookie = meter};
+    struct capture_options options = b->options;
+
+    options.progress = meter_progress;
+    options.progress_cookie = meter;
 
     signals_raise(b->cancel);
     int r = (b->savevm ? capture_savevm : capture_live)(
@@ -142,6 +164,33 @@ ask_name(struct qmp *q, const char *otherwise)
     return xstrdup(otherwise);
 }
 
+/* Two at once would be in each other's way, in QEMU. */
+static int
+check_not_under_way(const struct machine_found *f, struct err *e)
+{
+    struct intent **all = NULL;
+    size_t n = 0;
+    int rc = 0;
+
+    if (underway_list(&all, &n, e) == -1)
+        return -1;
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        bool same = f->pid && all[i]->pid == f->pid;
+        for (size_t k = 0; f->sockets[k]; k++)
+            same = same || strcmp(f->sockets[k], all[i]->socket) == 0;
+        if (!same || !intent_worker_lives(all[i]))
+            continue;
+        (void)err_set(e, ERR_QEMU,
+                      "a backup of machine %s is under way already (process "
+                      "%d)",
+                      all[i]->machine, (int)all[i]->worker);
+        rc = err_hint(e, "wait for it, or end it by `vmkeep abort %s`",
+                      all[i]->machine);
+    }
+    underway_free(all, n);
+    return rc;
+}
+
 /* By one of its monitors that nobody else uses. */
 static int
 save_found(struct batch *b, const struct machine_found *f, struct err *e)
@@ -149,6 +198,8 @@ save_found(struct batch *b, const struct machine_found *f, struct err *e)
     CLEANUP(qmp_closep) struct qmp *q = NULL;
     const char *socket = NULL;
 
+    if (check_not_under_way(f, e) == -1)
+        return -1;
     if (target_connect(f, &q, &socket, e) == -1)
         return target_unreachable(f, e);
     CLEANUP(freep) char *name = ask_name(q, f->name);
@@ -247,11 +298,67 @@ take_method(const char *method, bool *out_savevm, struct err *e)
                    method);
 }
 
+/* The value of a numeric option, which is not 0, into *out if it is there. */
+static int
+take_number(const struct args *a, const char *option, uint64_t max,
+            const char *what, uint64_t *out, struct err *e)
+{
+    const char *text = args_value(a, option);
+    uint64_t n = 0;
+
+    if (!text)
+        return 0;
+    if (!text_parse_u64(text, &n) || n == 0 || n > max)
+        return err_set(e, ERR_USAGE, "--%s %s is no number of %s (1 to %llu)",
+                       option, text, what, (unsigned long long)max);
+    *out = n;
+    return 0;
+}
+
+static int
+take_size(const struct args *a, const char *option, uint64_t *out,
+          struct err *e)
+{
+    const char *text = args_value(a, option);
+
+    if (text && (!text_parse_size(text, out) || *out == 0))
+        return err_set(e, ERR_USAGE, "--%s %s is no size, such as 10G", option,
+                       text);
+    return 0;
+}
+
+static int
+take_limits(struct batch *b, struct err *e)
+{
+    static const char *const of_live[] = {"max-pause", "write-stall",
+                                          "scratch-size", "no-tracking"};
+    const struct args *a = &b->cli->args;
+    struct capture_options *o = &b->options;
+    uint64_t stall = 0;
+
+    for (size_t i = 0; b->savevm && i < ARRAY_LEN(of_live); i++)
+        if (args_has(a, of_live[i]))
+            return err_set(e, ERR_USAGE,
+                           "--%s is for live only: with savevm QEMU itself "
+                           "stops the machine, writes, and lets it go on",
+                           of_live[i]);
+    if (take_number(a, "max-pause", MAX_PAUSE_MS, "milliseconds",
+                    &o->max_pause_ms, e) == -1 ||
+        take_number(a, "write-stall", MAX_STALL_S, "seconds", &stall, e) ==
+            -1 ||
+        take_size(a, "scratch-size", &o->scratch_bytes, e) == -1 ||
+        take_size(a, "min-free", &o->min_free_bytes, e) == -1)
+        return -1;
+    o->cbw_timeout_s = (unsigned)stall;
+    o->no_tracking = args_has(a, "no-tracking");
+    o->scratch_dir = args_value(a, "scratch");
+    return 0;
+}
+
 static int
 take_options(struct batch *b, struct err *e)
 {
     const struct args *a = &b->cli->args;
-    const char *pause = args_value(a, "max-pause");
     int ways = args_has(a, "all") + args_has(a, "qmp") + (a->n_operands > 0);
 
     if (ways == 0) {
@@ -261,17 +368,9 @@ take_options(struct batch *b, struct err *e)
     if (ways > 1)
         return err_set(e, ERR_USAGE,
                        "MACHINE, --all and --qmp exclude each other");
-    if (take_method(args_value(a, "method"), &b->savevm, e) == -1)
+    if (take_method(args_value(a, "method"), &b->savevm, e) == -1 ||
+        take_limits(b, e) == -1)
         return -1;
-    if (pause && b->savevm)
-        return err_set(e, ERR_USAGE,
-                       "--max-pause is for live only: nobody can end the pause "
-                       "of savevm but QEMU");
-    if (pause &&
-        (!text_parse_u64(pause, &b->max_pause_ms) || b->max_pause_ms == 0))
-        return err_set(e, ERR_USAGE,
-                       "--max-pause %s is no number of milliseconds", pause);
-    b->scratch_dir = args_value(a, "scratch");
     b->single = args_has(a, "qmp") || a->n_operands == 1;
     return 0;
 }
@@ -327,6 +426,17 @@ static const struct option_spec options[] = {
     {"scratch", 0, "DIR",
      "local folder for what the machine overwrites during the backup (default "
      "/var/tmp)"},
+    {"write-stall", 0, "SECONDS",
+     "the longest that a write of the machine may wait for the copy of what it "
+     "overwrites; if it would be longer the backup fails (default 5)"},
+    {"scratch-size", 0, "SIZE",
+     "give up once the copies of what the machine overwrites take more than "
+     "this (no limit)"},
+    {"min-free", 0, "SIZE",
+     "give up once the scratch folder has less than this left (default 256M)"},
+    {"no-tracking", 0, NULL,
+     "read all of each disk, not only what has changed since the last backup, "
+     "and take the marks out of the machine that the next one would need"},
     {NULL, 0, NULL, NULL}};
 
 static const struct example examples[] = {

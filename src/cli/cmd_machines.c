@@ -2,12 +2,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "capture/intent.h"
+#include "capture/underway.h"
 #include "cli/cli.h"
 #include "cli/print.h"
 #include "cli/table.h"
@@ -32,17 +35,37 @@ static const struct column columns[] = {
 /* One machine of the answer. */
 struct row {
     const struct machine_found *found; /* borrowed */
+    const struct intent *backup;       /* under way of it, borrowed, or NULL */
     struct machine *machine;           /* NULL if it could not be asked */
     struct err why;                    /* then */
 };
+
+/* The monitor that the backup uses serves nobody else meanwhile.  To be freed;
+ * the names in it are borrowed. */
+static char **
+sockets_but(const struct machine_found *f, const struct intent *backup)
+{
+    size_t n = 0, all = 0;
+
+    while (f->sockets[all])
+        all++;
+    char **list = xcalloc(all + 1, sizeof(list[0]));
+    for (size_t i = 0; i < all; i++)
+        if (!backup || strcmp(backup->socket, f->sockets[i]) != 0)
+            list[n++] = f->sockets[i];
+    return list;
+}
 
 static int
 describe(struct row *r, struct err *e)
 {
     CLEANUP(qmp_closep) struct qmp *q = NULL;
+    CLEANUP(freep) char **others = sockets_but(r->found, r->backup);
+    struct machine_found found = *r->found;
     const char *socket = NULL;
 
-    if (target_connect(r->found, &q, &socket, e) == -1)
+    found.sockets = others;
+    if (target_connect(&found, &q, &socket, e) == -1)
         return -1;
     qmp_set_timeout_ms(q, REPLY_MS);
     return machine_describe(q, socket, &r->machine, e);
@@ -118,10 +141,15 @@ to_json(const struct row *r)
                   "uuid", print_json(r->found->uuid), "pid", (int)r->found->pid,
                   "reachable", r->machine != NULL);
 
+    (void)json_object_set_new(j, "backup_pid",
+                              r->backup ? json_integer(r->backup->worker)
+                                        : json_null());
     if (r->machine) {
         add_described(j, r->machine);
         return j;
     }
+    if (r->backup) /* and its monitor is in use for that */
+        return j;
     CLEANUP(buf_done) struct buf fix = buf_of(FIX_MAX_BYTES);
     target_print_fix(r->found, r->why.code, &fix);
     (void)json_object_set_new(j, "problem", print_json(r->why.msg));
@@ -155,7 +183,9 @@ add_row(struct table *t, const struct row *r)
         r->found->pid ? xasprintf("%d", (int)r->found->pid) : xstrdup("");
 
     table_cell(t, m ? m->name : r->found->name);
-    table_cell(t, m ? m->status : "unprotected");
+    table_cell(t, r->backup ? "backup under way"
+                  : m       ? m->status
+                            : "unprotected");
     if (!m) {
         table_cell(t, "");
         table_cell(t, "");
@@ -181,6 +211,8 @@ print_problem(struct cli *c, const struct row *r)
     CLEANUP(freep) char *why = print_fit(r->why.msg);
     CLEANUP(buf_done) struct buf fix = buf_of(FIX_MAX_BYTES);
 
+    if (!r->machine && r->backup)
+        return;
     if (!r->machine) {
         target_print_fix(r->found, r->why.code, &fix);
         CLEANUP(freep) char *fit = print_fit(buf_text(&fix));
@@ -228,22 +260,38 @@ answer(struct cli *c, const struct row *rows, size_t n)
     json_decref(all);
 }
 
+/* Which of them are being saved?  Not to know is no reason to show nothing. */
+static void
+mark_backups(struct row *rows, size_t n, struct intent **backups, size_t n_b)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < n_b; k++)
+            if (backups[k]->pid && backups[k]->pid == rows[i].found->pid &&
+                intent_worker_lives(backups[k]))
+                rows[i].backup = backups[k];
+}
+
 static int
 run_all(struct cli *c, struct err *e)
 {
     struct machine_found *found = NULL;
-    size_t n = 0;
+    struct intent **backups = NULL;
+    size_t n = 0, n_backups = 0;
+    struct err ignored = {0};
 
     if (machines_find(&found, &n, e) == -1)
         return -1;
     struct row *rows = xcalloc(n, sizeof(*rows));
     for (size_t i = 0; i < n; i++)
         rows[i].found = &found[i];
+    (void)underway_list(&backups, &n_backups, &ignored);
+    mark_backups(rows, n, backups, n_backups);
     describe_all(rows, n);
     answer(c, rows, n);
     for (size_t i = 0; i < n; i++)
         machine_free(rows[i].machine);
     free(rows);
+    underway_free(backups, n_backups);
     machine_found_free(found, n);
     return OUTCOME_DONE;
 }

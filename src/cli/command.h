@@ -43,6 +43,7 @@ struct command {
 extern const struct command cmd_init;
 extern const struct command cmd_machines;
 extern const struct command cmd_backup;
+extern const struct command cmd_abort;
 extern const struct command cmd_import;
 extern const struct command cmd_list;
 extern const struct command cmd_show;

@@ -10,6 +10,7 @@ const struct command *const commands[] = {
     &cmd_init,
     &cmd_machines,
     &cmd_backup,
+    &cmd_abort,
     &cmd_import,
     &cmd_list,
     &cmd_show,

@@ -36,7 +36,10 @@ def test_backup_and_all_that_follows(box):
     assert s['pause_ms'] > 0 and s['seconds'] > 0
     assert s['read_bytes'] > 4 << 20 and s['new_bytes'] > 4 << 20
     assert s['stored_bytes'] > 4 << 20 and s['warnings'] == []
-    assert s['disks'] == [{'name': 'vda', 'size_bytes': 16 << 20}]
+    d, = s['disks']
+    assert d['name'] == 'vda' and d['size_bytes'] == 16 << 20
+    assert d['read'] == 'full' and 'since QEMU was started' in d['reason']
+    assert 4 << 20 <= d['read_bytes'] <= 16 << 20
     assert set(s['pause']) == {'stop_ms', 'arm_ms', 'ram_ms'}
     matches('^[0-9a-f]{32}$', s['backup_id'])
     assert m.status() == 'running'
@@ -90,10 +93,19 @@ def test_as_text(box):
     r = able(box.run('backup', '--qmp', m.socket))
     assert (r.code, r.err) == (0, ''), r.err
     matches(r'^saved web-01 as of .*: backup [0-9a-f]{8} \(live\)\n'
-            r'  pause [\d.]+ ms: .*\n  read .*, new .*, stored .*\n$', r.out)
+            r'  pause [\d.]+ ms: .*\n  read .*, new .*, stored .*\n'
+            r'  disk vda: read all of it, .*: no backup before .*\n$', r.out)
     second = json.loads(box.run('backup', '--json', '--qmp',
                                 m.socket).out.splitlines()[-1])
     assert second['new_bytes'] < 4 << 20
+    d, = second['disks']
+    assert d == {'name': 'vda', 'size_bytes': 16 << 20, 'read': 'changed',
+                 'read_bytes': 0}
+    r = box.run('backup', '--qmp', m.socket)
+    assert r.code == 0 and '  disk vda: read what has changed, 0 B\n' in r.out
+    d, = json.loads(box.run('backup', '--json', '--no-tracking', '--qmp',
+                            m.socket).out.splitlines()[-1])['disks']
+    assert d['read'] == 'full' and d['reason'] == 'tracking is off'
     r = box.run('restore', 'latest', '--to', 'out')
     assert r.code == 0 and 'continue it by' in r.err
     assert r.out.splitlines()[-1].endswith('/out/run')

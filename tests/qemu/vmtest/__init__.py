@@ -28,7 +28,7 @@ such as "chroot DIR qemu-system-x86_64").
 """
 
 from vmtest.console import Console, Report
-from vmtest.footprint import footprint, difference
+from vmtest.footprint import footprint, difference, tracking
 from vmtest.guest import Disk, EMULATOR, Guest, inside
 from vmtest.images import (convert_to_raw, copy_disk, image_check,
                            image_compare, image_create, image_info,
@@ -43,4 +43,4 @@ __all__ = ['Console', 'Report', 'footprint', 'difference', 'Disk', 'EMULATOR',
            'image_compare', 'image_create', 'image_info', 'image_of_files',
            'qemu_img', 'snapshot_to_raw', 'Vmkeep', 'Timeout', 'wait_until',
            'Qmp', 'QmpError', 'Failure', 'Test', 'check', 'check_equal',
-           'median', 'skip', 'test']
+           'median', 'skip', 'test', 'tracking']

@@ -1,8 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a stranger could leave behind in a QEMU: everything that a backup must
-have put back when it is done."""
+have put back when it is done.
+
+The bitmaps by which the next backup reads only what has changed are meant to
+stay: tracking() has those."""
 
 from vmtest.qmp import QmpError
+
+TRACKING = 'vmkeep:'  # and the repository's id, and the backup's
+
+
+def tracking(qmp):
+    """The tracking bitmaps, as {(NODE, BACKUP'S ID): REPOSITORY'S ID}."""
+    found = {}
+    for node in qmp.run('query-named-block-nodes', flat=True):
+        for bitmap in node.get('dirty-bitmaps', []):
+            if bitmap.get('name', '').startswith(TRACKING):
+                _, repository, backup = bitmap['name'].split(':')
+                found[node['node-name'], backup] = repository
+    return found
 
 
 def _nodes(qmp):
@@ -10,7 +26,8 @@ def _nodes(qmp):
     for node in qmp.run('query-named-block-nodes', flat=True):
         bitmaps = sorted((b.get('name', ''), b['recording'], b['persistent'],
                           b.get('inconsistent', False))
-                         for b in node.get('dirty-bitmaps', []))
+                         for b in node.get('dirty-bitmaps', [])
+                         if not b.get('name', '').startswith(TRACKING))
         nodes[node['node-name']] = {
             'driver': node['drv'], 'read-only': node['ro'],
             'file': node['file'], 'bitmaps': bitmaps,

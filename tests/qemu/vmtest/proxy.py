@@ -77,7 +77,11 @@ class Proxy:
             except OSError:
                 return
             server = socket.socket(socket.AF_UNIX)
-            server.connect(self._target)
+            try:
+                server.connect(self._target)
+            except OSError:  # QEMU is gone
+                client.close()
+                continue
             self._open += [client, server]
             down = threading.Thread(target=self._down, args=(server, client),
                                     daemon=True)
@@ -128,6 +132,12 @@ class Proxy:
             client.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
+
+    def cut(self):
+        """End the connections there are; new ones are served."""
+        for sock in self._open:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
     def close(self):
         for sock in [self._listener, *self._open]:

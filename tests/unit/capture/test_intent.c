@@ -67,9 +67,14 @@ text_and_back(void **state)
     in->nbd_path = xstrdup("/run/x.nbd");
     free(in->snapshot);
     in->snapshot = xstrdup("vmkeep-x-snap0");
+    free(in->bitmap);
+    in->bitmap = xstrdup("vmkeep:r:b");
     CLEANUP(freep) char *text = intent_format(in);
     assert_int_equal(intent_parse(text, &back, &e), 0);
     assert_string_equal(back->run, in->run);
+    assert_string_equal(back->bitmap, "vmkeep:r:b");
+    assert_int_equal(back->worker, getpid());
+    assert_true(intent_worker_lives(back));
     assert_string_equal(back->machine, "web");
     assert_string_equal(back->socket, "/run/web.qmp");
     assert_string_equal(back->nbd_path, "/run/x.nbd");

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which backup the new one is built on, disk by disk, and the bitmaps by which
+ * the next one will be (capture/tracking.h).
+ *
+ * The bitmap of the backup before is only copied, at the instant, and records
+ * on: should this backup fail, nothing is lost.
+ */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "capture/intent.h"
+#include "capture/live_internal.h"
+#include "capture/tracking.h"
+#include "qemu/bitmaps.h"
+#include "qemu/machine.h"
+#include "qemu/qmp.h"
+#include "repo/manifest.h"
+#include "repo/repo.h"
+
+enum { CANDIDATES_MAX = 16 }; /* backups that the bitmaps name; mostly 1 */
+
+/* ---- the backup to build on ---------------------------------------------- */
+
+struct candidates {
+    struct manifest *all[CANDIDATES_MAX]; /* newest first */
+    size_t n;
+    size_t n_gone; /* named by a bitmap, but not to be found */
+};
+
+static bool
+has_candidate(const struct candidates *c, const char *id)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (strcmp(c->all[i]->id, id) == 0)
+            return true;
+    return false;
+}
+
+static void
+insert(struct candidates *c, struct manifest *m)
+{
+    size_t i = c->n++;
+
+    for (; i > 0 && c->all[i - 1]->time_ns < m->time_ns; i--)
+        c->all[i] = c->all[i - 1];
+    c->all[i] = m;
+}
+
+/* A backup that is gone or that we may not read is none: then all is read. */
+static int
+find_candidate(struct live *l, struct candidates *c, const char *id,
+               struct err *e)
+{
+    struct manifest *m = NULL;
+
+    if (c->n == CANDIDATES_MAX || has_candidate(c, id))
+        return 0;
+    if (backup_find(l->repo, id, &m, e) == 0) {
+        insert(c, m);
+        return 0;
+    }
+    if (e->code == ERR_STORE)
+        return -1;
+    err_clear(e);
+    c->n_gone++;
+    return 0;
+}
+
+static void
+all_full(struct live *l, const char *why)
+{
+    for (size_t i = 0; i < l->n_disks; i++) {
+        l->disks[i].base = NULL;
+        l->disks[i].why_full = why;
+    }
+}
+
+/* Decide for each disk; true if any can be built on the backup `base`. */
+static bool
+judge(struct live *l, struct manifest *base, const struct bitmap *bitmaps,
+      size_t n)
+{
+    CLEANUP(machine_freep) struct machine *then = NULL;
+    char name[TRACKING_NAME_MAX];
+    struct err ignored = {0};
+    bool any = false;
+
+    if (machine_from_json(json_object_get(base->detail, "machine"), &then,
+                          &ignored) == -1) {
+        all_full(l, "the backup before does not say what it is of");
+        return false;
+    }
+    tracking_name(name, repo_id(l->repo), base->id);
+    for (size_t i = 0; i < l->n_disks; i++) {
+        struct live_disk *d = &l->disks[i];
+        const struct bitmap *b = bitmaps_find(bitmaps, n, d->disk->node, name);
+        CLEANUP(freep) char *volume = xasprintf("disk/%s", d->disk->name);
+        d->base = NULL;
+        d->why_full = tracking_doubt(l->machine, d->disk, b, then, base);
+        if (d->why_full)
+            continue;
+        d->base = &manifest_volume(base, volume)->root;
+        any = true;
+    }
+    return any;
+}
+
+/* 1 if the writer has begun on the backup `base`, 0 if it cannot be built on.
+ */
+static int
+begin_on(struct live *l, struct manifest *base, const struct bitmap *bitmaps,
+         size_t n, struct err *e)
+{
+    const struct backup_options o = {.base = base->id};
+
+    if (!judge(l, base, bitmaps, n))
+        return 0;
+    if (backup_begin(l->repo, &o, l->cancel, &l->backup, e) == 0)
+        return 1;
+    if (e->code != ERR_NOENT)
+        return -1;
+    err_clear(e);
+    all_full(l, "the backup before has been forgotten");
+    return 0;
+}
+
+static int
+choose_base(struct live *l, struct candidates *c, struct err *e)
+{
+    struct bitmap *bitmaps = NULL;
+    size_t n = 0;
+
+    if (bitmaps_list(l->qmp, &bitmaps, &n, e) == -1)
+        return -1;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        const char *id = tracking_backup(bitmaps[i].name, repo_id(l->repo));
+        if (id)
+            rc = find_candidate(l, c, id, e);
+    }
+    if (c->n_gone > 0)
+        all_full(l, "the backup before is gone, or this key cannot read it");
+    for (size_t i = 0; rc == 0 && i < c->n; i++) {
+        rc = begin_on(l, c->all[i], bitmaps, n, e);
+        if (rc == 1)
+            l->base = STEAL(c->all[i]);
+    }
+    bitmaps_free(bitmaps, n);
+    return rc;
+}
+
+int
+live_begin_backup(struct live *l, struct err *e)
+{
+    struct candidates c = {0};
+    int rc = 0;
+
+    all_full(l, "no backup before in this repository since QEMU was started");
+    if (l->options->no_tracking)
+        all_full(l, "tracking is off");
+    else
+        rc = choose_base(l, &c, e);
+    for (size_t i = 0; i < c.n; i++)
+        manifest_free(c.all[i]);
+    if (rc != 0)
+        return rc == 1 ? 0 : -1;
+    return backup_begin(l->repo, NULL, l->cancel, &l->backup, e);
+}
+
+/* ---- the bitmaps ----------------------------------------------------------
+ */
+
+void
+live_name_tracking(struct live *l)
+{
+    if (l->options->no_tracking)
+        return;
+    free(l->intent->bitmap);
+    l->intent->bitmap = xcalloc(1, TRACKING_NAME_MAX);
+    tracking_name(l->intent->bitmap, repo_id(l->repo), l->manifest->id);
+    for (size_t i = 0; i < l->n_disks; i++)
+        if (l->disks[i].base)
+            label_make(l->disks[i].changed, l->intent->run, LABEL_CHANGED, i);
+}
+
+int
+live_prepare_tracking(struct live *l, struct err *e)
+{
+    for (size_t i = 0; l->intent->bitmap[0] && i < l->n_disks; i++) {
+        const struct live_disk *d = &l->disks[i];
+        if (bitmap_add(l->qmp, d->disk->node, l->intent->bitmap, e) == -1 ||
+            (d->base && bitmap_add(l->qmp, d->disk->node, d->changed, e) == -1))
+            return err_wrap(e, "changes of disk %s cannot be tracked",
+                            d->disk->name);
+    }
+    return 0;
+}
+
+static json_t *
+enable_action(const char *node, const char *name)
+{
+    return json_pack("{s:s, s:{s:s, s:s}}", "type", "block-dirty-bitmap-enable",
+                     "data", "node", node, "name", name);
+}
+
+static json_t *
+copy_action(const char *node, const char *from, const char *to)
+{
+    return json_pack("{s:s, s:{s:s, s:s, s:[s]}}", "type",
+                     "block-dirty-bitmap-merge", "data", "node", node, "target",
+                     to, "bitmaps", from);
+}
+
+int
+live_send_tracking(struct live *l, uint64_t *out_ticket, struct err *e)
+{
+    json_t *actions = json_array();
+    char from[TRACKING_NAME_MAX];
+
+    if (l->base)
+        tracking_name(from, repo_id(l->repo), l->base->id);
+    for (size_t i = 0; i < l->n_disks; i++) {
+        const struct live_disk *d = &l->disks[i];
+        json_array_append_new(actions,
+                              enable_action(d->disk->node, l->intent->bitmap));
+        if (d->base)
+            json_array_append_new(actions,
+                                  copy_action(d->disk->node, from, d->changed));
+    }
+    return qmp_send(l->qmp, "transaction",
+                    json_pack("{s:o}", "actions", actions), out_ticket, e);
+}
+
+/* All of this repository but the new ones, on whatever node they are by now. */
+static int
+remove_older(struct live *l, struct err *e)
+{
+    struct bitmap *all = NULL;
+    size_t n = 0;
+    int rc = 0;
+
+    if (bitmaps_list(l->qmp, &all, &n, e) == -1)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        const char *id = tracking_backup(all[i].name, repo_id(l->repo));
+        struct err later = {0};
+        if (!id || (l->tracked && strcmp(id, l->manifest->id) == 0))
+            continue;
+        if (bitmap_remove(l->qmp, all[i].node, all[i].name,
+                          rc == 0 ? e : &later) == -1)
+            rc = -1;
+    }
+    bitmaps_free(all, n);
+    return rc;
+}
+
+void
+live_settle_tracking(struct live *l)
+{
+    struct err e = {0};
+
+    if (remove_older(l, &e) == 0)
+        return;
+    CLEANUP(freep) char *why = xstrdup(e.msg);
+    live_warn(l, xasprintf("older tracking bitmaps are left in it: %s", why));
+}
