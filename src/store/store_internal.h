@@ -56,4 +56,13 @@ int store_fail_short(const struct store *st, const char *name, uint64_t size,
 int store_dir_open(const char *address, const char *path, bool create,
                    struct store **out, struct err *e);
 
+/* A bucket of an S3 service (store_s3.c). */
+struct s3_patience;
+int store_s3_open(const char *address, bool create, struct store **out,
+                  struct err *e);
+/* The same for tests that cannot wait. */
+int store_s3_open_patient(const char *address, bool create,
+                          const struct s3_patience *patience,
+                          struct store **out, struct err *e);
+
 #endif
