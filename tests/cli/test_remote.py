@@ -100,6 +100,57 @@ def test_directory(box):
     live(box, box.path('repo'))
 
 
+def sftp(box, *options):
+    server = Server(box, 'sshd.py', *options)
+    box.env['VMKEEP_SSH_COMMAND'] = f'ssh -F {server.text}/ssh_config'
+    return server, f'sftp:127.0.0.1:{server.text}/data/some/where'
+
+
+def test_sftp(box):
+    """SFTP, OpenSSH's server"""
+    server, repo = sftp(box)
+    live(box, repo)
+    server.stop()
+
+
+def test_sftp_append_only(box):
+    """SFTP, a server that lets nobody remove anything"""
+    server, repo = sftp(box, '-P', 'remove,rmdir')
+    box.env.update(VMKEEP_PASSWORD=PASSWORD, VMKEEP_REPOSITORY=repo)
+    ok(box, 'init', repo)
+    path = image(box, 'web.raw', 1, 9 * MIB)
+    for _ in range(2):
+        r = box.run('import', path, '--name', 'web')
+        assert r.code in (0, 3), (r.code, r.err)
+        change(path)
+    assert len(ok(box, 'list', '--json').json()) == 2
+    ok(box, 'check', '--read-data')
+    server.stop()
+
+
+def test_sftp_refusals(box):
+    """SFTP: no server, no key, no folder: told in one line, exit code 13"""
+    server, repo = sftp(box)
+    box.env.update(VMKEEP_PASSWORD=PASSWORD)
+    good = box.env['VMKEEP_SSH_COMMAND']
+    for command, about in (
+            (f'{good} -p 1', 'ssh says: .*refused'),
+            (f'{good} -i /dev/null', '(?s)ssh says: .*ermission denied'),
+            ('/nonexistent/ssh', 'not found|ssh says'),
+            ('echo hello there; false', 'makes no sense|ended'),
+            (f'{good} -oUserKnownHostsFile=/dev/null', 'ost key')):
+        r = box.run('init', repo, env={'VMKEEP_SSH_COMMAND': command})
+        assert r.code == 13, (command, r.code, r.err)
+        matches(about, r.err)
+    r = box.run('-r', repo, 'list')
+    assert r.code == 10, (r.code, r.err)
+    for bad in 'sftp:-oProxyCommand=x:/a', 'sftp:host', 'sftp://u:pw@host/a':
+        assert box.run('init', bad).code == 2, bad
+    r = box.run('init', f'sftp:127.0.0.1:{server.text}/ssh_config/below')
+    assert r.code == 13, (r.code, r.err)
+    server.stop()
+
+
 def test_s3(box):
     """S3, a server of our own"""
     s3_keys(box)

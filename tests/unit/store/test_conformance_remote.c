@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* usage: ... s3server.py|rgw.py: every promise of store.h, kept over a network
- * by one of the servers in tests/remote. */
+/* usage: ... s3server.py|rgw.py|sshd.py: every promise of store.h, kept over a
+ * network by one of the servers in tests/remote. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -49,8 +49,18 @@ reopen(struct store *st, void *own)
     return open_at(own, false);
 }
 
+/* A new folder each, which the server's end removes. */
+static struct store *
+sftp_make(void **own)
+{
+    static int number;
+
+    *own = xasprintf("sftp:127.0.0.1:%s/data/%d/repo", server.text, number++);
+    return open_at(*own, true);
+}
+
 static void
-s3_destroy(struct store *st, void *own)
+destroy(struct store *st, void *own)
 {
     store_close(st);
     free(own);
@@ -59,8 +69,8 @@ s3_destroy(struct store *st, void *own)
 int
 main(int argc, char **argv)
 {
-    const struct conformance_backend backend = {
-        .name = "s3", .make = s3_make, .reopen = reopen, .destroy = s3_destroy};
+    struct conformance_backend backend = {
+        .name = "s3", .make = s3_make, .reopen = reopen, .destroy = destroy};
 
     if (argc != 2)
         return 2;
@@ -70,6 +80,13 @@ main(int argc, char **argv)
     if (!server_start(&server, argv + 1)) {
         (void)printf("1..0 # SKIP %s\n", server.text);
         return server.skipped ? 0 : 1;
+    }
+    if (strcmp(argv[1], "sshd.py") == 0) {
+        CLEANUP(freep)
+        char *ssh = xasprintf("ssh -F %s/ssh_config", server.text);
+        (void)setenv("VMKEEP_SSH_COMMAND", ssh, 1);
+        backend.name = "sftp";
+        backend.make = sftp_make;
     }
     int failed = conformance_run(&backend, 1);
     server_stop(&server);
