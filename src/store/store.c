@@ -139,11 +139,16 @@ open_address(const char *address, bool create, struct store **out,
                                "file:/PATH",
                                address);
         }
+    } else if (n == 2 && text_starts(address, "s3:")) {
+        return store_s3_open(address, create, out, e);
+    } else if (n == 4 && text_starts(address, "sftp:")) {
+        return store_sftp_open(address, create, out, e);
     } else if (n > 0) {
         return err_set(e, ERR_USAGE,
                        "storage address %s: there is no kind of storage "
-                       "called '%.*s'; write a path, or file:PATH (for a path "
-                       "with a colon)",
+                       "called '%.*s'; write a path, file:PATH (for a path "
+                       "with a colon), sftp:USER@HOST:/PATH or "
+                       "s3:https://HOST/BUCKET/PREFIX",
                        address, (int)n, address);
     }
     if (!path[0])

@@ -57,4 +57,25 @@ int store_fail_short(const struct store *st, const char *name, uint64_t size,
 int store_dir_open(const char *address, const char *path, bool create,
                    struct store **out, struct err *e);
 
+/* A bucket of an S3 service (store_s3.c). */
+struct s3_patience;
+int store_s3_open(const char *address, bool create, struct store **out,
+                  struct err *e);
+/* The same for tests that cannot wait. */
+int store_s3_open_patient(const char *address, bool create,
+                          const struct s3_patience *patience,
+                          struct store **out, struct err *e);
+
+/* A folder that ssh reaches (store_sftp.c). */
+struct sftp_patience {
+    uint64_t stall_ms;   /* of an answer */
+    uint64_t backoff_ms; /* before the second try; then twice as long */
+};
+extern const struct sftp_patience sftp_patience_usual;
+int store_sftp_open(const char *address, bool create, struct store **out,
+                    struct err *e);
+int store_sftp_open_patient(const char *address, bool create,
+                            const struct sftp_patience *patience,
+                            struct store **out, struct err *e);
+
 #endif

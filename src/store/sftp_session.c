@@ -1,0 +1,837 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/sftp_session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/cursor.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "store/sftp_address.h"
+
+enum packet {
+    INIT = 1,
+    VERSION = 2,
+    OPEN = 3,
+    CLOSE = 4,
+    READ = 5,
+    WRITE = 6,
+    LSTAT = 7,
+    FSTAT = 8,
+    FSETSTAT = 10,
+    OPENDIR = 11,
+    READDIR = 12,
+    REMOVE = 13,
+    MKDIR = 14,
+    RENAME = 18,
+    STATUS = 101,
+    HANDLE = 102,
+    DATA = 103,
+    NAME = 104,
+    ATTRS = 105,
+    EXTENDED = 200
+};
+
+enum {
+    PROTOCOL = 3,
+    ATTR_SIZE = 1,
+    ATTR_OWNER = 2,
+    ATTR_MODE = 4,
+    ATTR_TIMES = 8,
+    ATTR_EXTENDED = 1 << 31,
+    EXTENSIONS_MAX = 1000,
+    NAMES_MAX = 1 << 20, /* of a reply, and of extended attributes */
+    MESSAGE_MAX = 300,
+    SAID_MAX = 4096, /* by ssh, on its standard error */
+    ARGS_MAX = 32,
+    END_STEPS = 200, /* of 10 ms that ssh has to end */
+    EMPTY_REPLIES_MAX = 100
+};
+
+struct sftp {
+    pid_t pid;
+    int fd;   /* ssh's standard input and output */
+    int said; /* its standard error */
+    uint64_t stall_ms;
+    char *address, *host;
+    uint32_t next_id;
+    bool has_fsync;
+    struct buf out, in;
+    char *message;
+};
+
+/* ---- the program ------------------------------------------------------- */
+
+extern char **environ;
+
+/* Its own group: an interrupt from the terminal is ours to handle. */
+static int
+spawn(char *const argv[], int io, int said, pid_t *out)
+{
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attributes;
+    sigset_t defaults, none;
+
+    (void)sigemptyset(&none);
+    (void)sigemptyset(&defaults);
+    (void)sigaddset(&defaults, SIGPIPE);
+    (void)posix_spawn_file_actions_init(&files);
+    (void)posix_spawn_file_actions_adddup2(&files, io, STDIN_FILENO);
+    (void)posix_spawn_file_actions_adddup2(&files, io, STDOUT_FILENO);
+    (void)posix_spawn_file_actions_adddup2(&files, said, STDERR_FILENO);
+    (void)posix_spawnattr_init(&attributes);
+    (void)posix_spawnattr_setsigdefault(&attributes, &defaults);
+    (void)posix_spawnattr_setsigmask(&attributes, &none);
+    (void)posix_spawnattr_setpgroup(&attributes, 0);
+    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF |
+                                                    POSIX_SPAWN_SETSIGMASK |
+                                                    POSIX_SPAWN_SETPGROUP);
+    int no = posix_spawnp(out, argv[0], &files, &attributes, argv, environ);
+    (void)posix_spawnattr_destroy(&attributes);
+    (void)posix_spawn_file_actions_destroy(&files);
+    return no;
+}
+
+static int
+start(struct sftp *s, const struct sftp_address *where, struct err *e)
+{
+    const char *own =
+        getenv("VMKEEP_SSH_COMMAND"); /* NOLINT(concurrency-mt-unsafe) */
+    CLEANUP(freep)
+    char *script = xasprintf("exec %s \"$@\"", own && *own ? own : "ssh");
+    const char *argv[ARGS_MAX] = {"/bin/sh",
+                                  "-c",
+                                  script,
+                                  "ssh",
+                                  "-T",
+                                  "-x",
+                                  "-a",
+                                  "-oBatchMode=yes",
+                                  "-oServerAliveInterval=15",
+                                  "-oServerAliveCountMax=4",
+                                  "-oClearAllForwardings=yes",
+                                  "-oConnectTimeout=30"};
+    size_t n = 12;
+    CLEANUP(fd_closep) int theirs = -1;
+    CLEANUP(fd_closep) int their_said = -1;
+    int pair[2], said[2];
+
+    if (where->port) {
+        argv[n++] = "-p";
+        argv[n++] = where->port;
+    }
+    if (where->user) {
+        argv[n++] = "-l";
+        argv[n++] = where->user;
+    }
+    argv[n++] = "-s";
+    argv[n++] = "--";
+    argv[n++] = where->host;
+    argv[n++] = "sftp";
+    if (fd_socketpair(pair, e) == -1)
+        return -1;
+    s->fd = pair[0];
+    theirs = pair[1];
+    /* Non-blocking, so that a program that says too much is not kept. */
+    if (pipe2(said, O_CLOEXEC | O_NONBLOCK) == -1)
+        return err_set_errno(e, ERR_IO, "cannot make a pipe");
+    s->said = said[0];
+    their_said = said[1];
+    char *args[ARGS_MAX];
+    memcpy(args, argv, sizeof(args));
+    errno = spawn(args, theirs, their_said, &s->pid);
+    if (errno) {
+        s->pid = 0;
+        return err_set_errno(e, ERR_STORE, "cannot run ssh");
+    }
+    if (fcntl(s->fd, F_SETFL, O_NONBLOCK) == -1)
+        return err_set_errno(e, ERR_IO, "cannot set up a socket");
+    return 0;
+}
+
+static void
+nap(void)
+{
+    struct timespec t = {.tv_nsec = 10000000};
+
+    (void)nanosleep(&t, NULL);
+}
+
+static void
+end(struct sftp *s)
+{
+    fd_close(&s->fd);
+    for (int i = 0; s->pid > 0 && i < END_STEPS; i++) {
+        if (waitpid(s->pid, NULL, WNOHANG) != 0)
+            s->pid = 0;
+        else
+            nap();
+    }
+    if (s->pid > 0) {
+        (void)kill(s->pid, SIGKILL);
+        while (waitpid(s->pid, NULL, 0) == -1 && errno == EINTR)
+            continue;
+        s->pid = 0;
+    }
+    fd_close(&s->said);
+}
+
+void
+sftp_close(struct sftp *s)
+{
+    if (!s)
+        return;
+    end(s);
+    buf_done(&s->out);
+    buf_done(&s->in);
+    free(s->address);
+    free(s->host);
+    free(s->message);
+    free(s);
+}
+
+const char *
+sftp_message(const struct sftp *s)
+{
+    return s->message ? s->message : "";
+}
+
+/* ---- packets ----------------------------------------------------------- */
+
+/* What ssh had to say, as one line, or "". */
+static char *
+what_ssh_said(struct sftp *s)
+{
+    char text[SAID_MAX + 1];
+    ssize_t n = fd_read_some(s->said, text, SAID_MAX);
+
+    text[n > 0 ? n : 0] = '\0';
+    for (char *c = text; *c; c++)
+        if (*c == '\n' || *c == '\r')
+            *c = ' ';
+    for (size_t len = strlen(text); len > 0 && text[len - 1] == ' '; len--)
+        text[len - 1] = '\0';
+    return text_quote(text, MESSAGE_MAX);
+}
+
+static int
+broken(struct sftp *s, const char *why, struct err *e)
+{
+    CLEANUP(freep) char *said = what_ssh_said(s);
+
+    (void)err_set(e, ERR_STORE, "the connection to %s %s", s->address, why);
+    return said[0] ? err_hint(e, "ssh says: %s", said) : -1;
+}
+
+static int
+await(struct sftp *s, short events, struct deadline until, struct err *e)
+{
+    struct pollfd p = {.fd = s->fd, .events = events};
+
+    for (;;) {
+        int n = poll(&p, 1, deadline_poll_ms(until));
+        if (n > 0)
+            return 0;
+        if (n == 0 && deadline_passed(until))
+            return broken(s, "stalled", e);
+        if (n == -1 && errno != EINTR)
+            return broken(s, "cannot be waited for", e);
+    }
+}
+
+/* What is in s->out, and that is empty then. */
+static int
+flush(struct sftp *s, struct err *e)
+{
+    size_t done = 0;
+
+    while (done < s->out.len) {
+        ssize_t n = send(s->fd, s->out.p + done, s->out.len - done,
+                         MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n > 0)
+            done += (size_t)n;
+        else if (n == -1 && errno == EAGAIN) {
+            if (await(s, POLLOUT, deadline_in_ms(s->stall_ms), e) == -1)
+                return -1;
+        } else if (n == -1 && errno != EINTR)
+            return broken(s, "ended", e);
+    }
+    buf_reset(&s->out);
+    return 0;
+}
+
+static int
+receive(struct sftp *s, uint8_t *p, size_t len, struct err *e)
+{
+    struct deadline until = deadline_in_ms(s->stall_ms);
+    size_t got = 0;
+
+    while (got < len) {
+        ssize_t n = recv(s->fd, p + got, len - got, MSG_DONTWAIT);
+        if (n > 0)
+            got += (size_t)n;
+        else if (n == 0)
+            return broken(s, "ended", e);
+        else if (errno == EAGAIN) {
+            if (await(s, POLLIN, until, e) == -1)
+                return -1;
+        } else if (errno != EINTR)
+            return broken(s, "ended", e);
+    }
+    return 0;
+}
+
+struct reply {
+    uint8_t type;
+    uint32_t id;
+    struct cursor body;
+};
+
+static int
+nonsense(struct sftp *s, struct err *e)
+{
+    return broken(s,
+                  "makes no sense: is that an SFTP server, and does its "
+                  "shell print nothing at login?",
+                  e);
+}
+
+/* The next packet; its bytes are good until the one after. */
+static int
+next(struct sftp *s, struct reply *r, struct err *e)
+{
+    uint8_t head[4];
+
+    if (receive(s, head, sizeof(head), e) == -1)
+        return -1;
+    uint32_t len = get_be32(head);
+    if (len < 5 || len > SFTP_PACKET_MAX)
+        return nonsense(s, e);
+    buf_reset(&s->in);
+    if (receive(s, buf_extend(&s->in, len), len, e) == -1)
+        return -1;
+    r->body = cursor_of(s->in.p, len);
+    r->type = cursor_u8(&r->body);
+    r->id = cursor_be32(&r->body);
+    return 0;
+}
+
+/* The length is filled in by finish(). */
+static size_t
+begin(struct sftp *s, enum packet type, uint32_t id)
+{
+    size_t at = s->out.len;
+
+    buf_be32(&s->out, 0);
+    buf_u8(&s->out, (uint8_t)type);
+    buf_be32(&s->out, id);
+    return at;
+}
+
+static void
+add_bytes(struct sftp *s, const void *p, size_t len)
+{
+    buf_be32(&s->out, (uint32_t)len);
+    buf_add(&s->out, p, len);
+}
+
+static void
+add_text(struct sftp *s, const char *text)
+{
+    add_bytes(s, text, strlen(text));
+}
+
+static void
+finish(struct sftp *s, size_t at)
+{
+    put_be32(s->out.p + at, (uint32_t)(s->out.len - at - 4));
+}
+
+/* Send what was begun at `at`, and wait for its answer. */
+static int
+ask(struct sftp *s, size_t at, struct reply *r, struct err *e)
+{
+    uint32_t id = s->next_id - 1;
+
+    finish(s, at);
+    if (flush(s, e) == -1 || next(s, r, e) == -1)
+        return -1;
+    return r->id == id ? 0 : nonsense(s, e);
+}
+
+static const uint8_t *
+take_bytes(struct cursor *c, uint32_t *len)
+{
+    *len = cursor_be32(c);
+    return cursor_bytes(c, *len);
+}
+
+/* The status in a reply that must be one. */
+static int
+status_of(struct sftp *s, struct reply *r, struct err *e)
+{
+    uint32_t code = r->type == STATUS ? cursor_be32(&r->body) : 0, len = 0;
+
+    if (r->type != STATUS || r->body.ran_short || code > INT32_MAX)
+        return nonsense(s, e);
+    if (code == SFTP_OK)
+        return SFTP_OK;
+    const uint8_t *p = take_bytes(&r->body, &len);
+    free(STEAL(s->message));
+    if (p) {
+        CLEANUP(freep) char *text = xstrndup((const char *)p, len);
+        s->message = text_quote(text, MESSAGE_MAX);
+    }
+    return (int)code;
+}
+
+static int
+ask_status(struct sftp *s, size_t at, struct err *e)
+{
+    struct reply r;
+
+    return ask(s, at, &r, e) == -1 ? -1 : status_of(s, &r, e);
+}
+
+static int
+take_attrs(struct cursor *c, struct sftp_attrs *out)
+{
+    struct sftp_attrs a = {0};
+    uint32_t flags = cursor_be32(c), n = 0;
+
+    if (flags & ATTR_SIZE)
+        a.size = cursor_be64(c);
+    if (flags & ATTR_OWNER)
+        (void)cursor_be64(c);
+    if (flags & ATTR_MODE)
+        a.mode = cursor_be32(c);
+    if (flags & ATTR_TIMES) {
+        (void)cursor_be32(c);
+        a.mtime = cursor_be32(c);
+    }
+    if (flags & (uint32_t)ATTR_EXTENDED)
+        n = cursor_be32(c);
+    for (uint32_t i = 0, len = 0; i < n && !c->ran_short; i++) {
+        (void)take_bytes(c, &len);
+        (void)take_bytes(c, &len);
+    }
+    a.has_size = flags & ATTR_SIZE;
+    a.has_mode = flags & ATTR_MODE;
+    a.has_mtime = flags & ATTR_TIMES;
+    *out = a;
+    return c->ran_short ? -1 : 0;
+}
+
+static int
+ask_attrs(struct sftp *s, size_t at, struct sftp_attrs *out, struct err *e)
+{
+    struct reply r;
+    struct sftp_attrs a;
+
+    if (ask(s, at, &r, e) == -1)
+        return -1;
+    if (r.type != ATTRS) {
+        int rc = status_of(s, &r, e);
+        return rc == SFTP_OK ? nonsense(s, e) : rc;
+    }
+    if (take_attrs(&r.body, &a) == -1)
+        return nonsense(s, e);
+    *out = a;
+    return SFTP_OK;
+}
+
+static int
+ask_handle(struct sftp *s, size_t at, struct sftp_handle *out, struct err *e)
+{
+    struct reply r;
+    uint32_t len = 0;
+
+    if (ask(s, at, &r, e) == -1)
+        return -1;
+    if (r.type != HANDLE) {
+        int rc = status_of(s, &r, e);
+        return rc == SFTP_OK ? nonsense(s, e) : rc;
+    }
+    const uint8_t *p = take_bytes(&r.body, &len);
+    if (!p || len > SFTP_HANDLE_MAX)
+        return nonsense(s, e);
+    memcpy(out->p, p, len);
+    out->len = len;
+    return SFTP_OK;
+}
+
+/* ---- opening ----------------------------------------------------------- */
+
+static int
+take_version(struct sftp *s, struct reply *r, struct err *e)
+{
+    /* Where others have an id, this one has the version. */
+    if (r->type != VERSION || r->id < PROTOCOL)
+        return nonsense(s, e);
+    for (int i = 0; cursor_left(&r->body) > 0; i++) {
+        uint32_t len = 0, ignored = 0;
+        const uint8_t *name = take_bytes(&r->body, &len);
+        (void)take_bytes(&r->body, &ignored);
+        if (r->body.ran_short || i == EXTENSIONS_MAX)
+            return nonsense(s, e);
+        static const char fsync_name[] = "fsync@openssh.com";
+        if (len == strlen(fsync_name) && memcmp(name, fsync_name, len) == 0)
+            s->has_fsync = true;
+    }
+    return 0;
+}
+
+static void
+sftp_closep(struct sftp **s)
+{
+    sftp_close(*s);
+}
+
+int
+sftp_open(const struct sftp_address *where, const char *address,
+          uint64_t stall_ms, struct sftp **out, struct err *e)
+{
+    CLEANUP(sftp_closep) struct sftp *s = xcalloc(1, sizeof(*s));
+    struct reply r;
+
+    s->fd = s->said = -1;
+    s->stall_ms = stall_ms;
+    s->address = xstrdup(address);
+    s->host = xstrdup(where->host);
+    s->out = buf_of(SFTP_WINDOW * (SFTP_CHUNK + 1024));
+    s->in = buf_of(SFTP_PACKET_MAX);
+    if (start(s, where, e) == -1) {
+        e->code = ERR_STORE;
+        return -1;
+    }
+    finish(s, begin(s, INIT, PROTOCOL));
+    if (flush(s, e) == -1 || next(s, &r, e) == -1 ||
+        take_version(s, &r, e) == -1)
+        return -1;
+    *out = STEAL(s);
+    return 0;
+}
+
+/* ---- single requests --------------------------------------------------- */
+
+static size_t
+begin_path(struct sftp *s, enum packet type, const char *path)
+{
+    size_t at = begin(s, type, s->next_id++);
+
+    add_text(s, path);
+    return at;
+}
+
+static size_t
+begin_handle(struct sftp *s, enum packet type, const struct sftp_handle *h)
+{
+    size_t at = begin(s, type, s->next_id++);
+
+    add_bytes(s, h->p, h->len);
+    return at;
+}
+
+int
+sftp_lstat(struct sftp *s, const char *path, struct sftp_attrs *out,
+           struct err *e)
+{
+    return ask_attrs(s, begin_path(s, LSTAT, path), out, e);
+}
+
+int
+sftp_open_file(struct sftp *s, const char *path, unsigned flags,
+               struct sftp_handle *out, struct err *e)
+{
+    size_t at = begin_path(s, OPEN, path);
+
+    /* SSH_FXF_CREAT is 8, SSH_FXF_EXCL 0x20 */
+    buf_be32(&s->out, flags);
+    if (flags & SFTP_CREATE_NEW) {
+        buf_be32(&s->out, ATTR_MODE);
+        buf_be32(&s->out, 0600);
+    } else {
+        buf_be32(&s->out, 0);
+    }
+    return ask_handle(s, at, out, e);
+}
+
+int
+sftp_open_folder(struct sftp *s, const char *path, struct sftp_handle *out,
+                 struct err *e)
+{
+    return ask_handle(s, begin_path(s, OPENDIR, path), out, e);
+}
+
+int
+sftp_stat_open(struct sftp *s, const struct sftp_handle *h,
+               struct sftp_attrs *out, struct err *e)
+{
+    return ask_attrs(s, begin_handle(s, FSTAT, h), out, e);
+}
+
+int
+sftp_close_handle(struct sftp *s, const struct sftp_handle *h, struct err *e)
+{
+    return ask_status(s, begin_handle(s, CLOSE, h), e);
+}
+
+int
+sftp_make_folder(struct sftp *s, const char *path, struct err *e)
+{
+    size_t at = begin_path(s, MKDIR, path);
+
+    buf_be32(&s->out, ATTR_MODE);
+    buf_be32(&s->out, 0700);
+    return ask_status(s, at, e);
+}
+
+int
+sftp_remove(struct sftp *s, const char *path, struct err *e)
+{
+    return ask_status(s, begin_path(s, REMOVE, path), e);
+}
+
+int
+sftp_rename(struct sftp *s, const char *from, const char *to, struct err *e)
+{
+    size_t at = begin_path(s, RENAME, from);
+
+    add_text(s, to);
+    return ask_status(s, at, e);
+}
+
+int
+sftp_sync(struct sftp *s, const struct sftp_handle *h, struct err *e)
+{
+    if (!s->has_fsync)
+        return SFTP_OK;
+    size_t at = begin(s, EXTENDED, s->next_id++);
+    add_text(s, "fsync@openssh.com");
+    add_bytes(s, h->p, h->len);
+    return ask_status(s, at, e);
+}
+
+int
+sftp_resize(struct sftp *s, const struct sftp_handle *h, uint64_t size,
+            struct err *e)
+{
+    size_t at = begin_handle(s, FSETSTAT, h);
+
+    buf_be32(&s->out, ATTR_SIZE);
+    buf_be64(&s->out, size);
+    return ask_status(s, at, e);
+}
+
+/* ---- many requests under way ------------------------------------------- */
+
+struct part {
+    uint64_t offset;
+    size_t at, len; /* in the caller's bytes */
+    uint32_t id;
+    bool busy;
+};
+
+struct window {
+    struct part parts[SFTP_WINDOW];
+    unsigned busy;
+    size_t next; /* the first byte that nobody asked about */
+};
+
+static struct part *
+free_part(struct window *w)
+{
+    for (size_t i = 0; i < SFTP_WINDOW; i++)
+        if (!w->parts[i].busy)
+            return &w->parts[i];
+    return NULL;
+}
+
+static struct part *
+find_part(struct window *w, uint32_t id)
+{
+    for (size_t i = 0; i < SFTP_WINDOW; i++)
+        if (w->parts[i].busy && w->parts[i].id == id)
+            return &w->parts[i];
+    return NULL;
+}
+
+static void
+send_part(struct sftp *s, struct window *w, const struct sftp_handle *h,
+          struct part *p, const uint8_t *bytes)
+{
+    p->id = s->next_id;
+    if (!p->busy)
+        w->busy++;
+    p->busy = true;
+    size_t at = begin_handle(s, bytes ? WRITE : READ, h);
+    buf_be64(&s->out, p->offset);
+    if (bytes)
+        add_bytes(s, bytes + p->at, p->len);
+    else
+        buf_be32(&s->out, (uint32_t)p->len);
+    finish(s, at);
+}
+
+/* As many more as may be under way.  `bytes` NULL: reads. */
+static int
+send_more(struct sftp *s, struct window *w, const struct sftp_handle *h,
+          uint64_t offset, const uint8_t *bytes, size_t len, struct err *e)
+{
+    while (w->busy < SFTP_WINDOW && w->next < len) {
+        struct part *p = free_part(w);
+        p->at = w->next;
+        p->offset = offset + w->next;
+        p->len = (size_t)u64_min(SFTP_CHUNK, len - w->next);
+        w->next += p->len;
+        send_part(s, w, h, p, bytes);
+        if (bytes && flush(s, e) == -1)
+            return -1;
+    }
+    return flush(s, e);
+}
+
+int
+sftp_write(struct sftp *s, const struct sftp_handle *h, uint64_t offset,
+           const void *p, size_t len, struct err *e)
+{
+    struct window w = {0};
+    int result = SFTP_OK;
+    struct reply r;
+
+    while (result == SFTP_OK ? w.busy > 0 || w.next < len : w.busy > 0) {
+        if (result == SFTP_OK && send_more(s, &w, h, offset, p, len, e) == -1)
+            return -1;
+        if (next(s, &r, e) == -1)
+            return -1;
+        struct part *part = find_part(&w, r.id);
+        if (!part)
+            return nonsense(s, e);
+        int rc = status_of(s, &r, e);
+        if (rc == -1)
+            return -1;
+        if (rc != SFTP_OK && result == SFTP_OK)
+            result = rc;
+        part->busy = false;
+        w.busy--;
+    }
+    return result;
+}
+
+/* A reply to a READ: its bytes, of which there may be fewer than asked for;
+ * then the rest is asked for again. */
+static int
+take_data(struct sftp *s, struct window *w, const struct sftp_handle *h,
+          struct part *part, struct reply *r, uint8_t *out, struct err *e)
+{
+    uint32_t len = 0;
+
+    if (r->type != DATA) {
+        int rc = status_of(s, r, e);
+        part->busy = false;
+        w->busy--;
+        return rc == SFTP_OK ? nonsense(s, e) : rc;
+    }
+    const uint8_t *p = take_bytes(&r->body, &len);
+    if (!p || len == 0 || len > part->len)
+        return nonsense(s, e);
+    memcpy(out + part->at, p, len);
+    part->at += len;
+    part->offset += len;
+    part->len -= len;
+    if (part->len > 0) {
+        send_part(s, w, h, part, NULL);
+        return flush(s, e) == -1 ? -1 : SFTP_OK;
+    }
+    part->busy = false;
+    w->busy--;
+    return SFTP_OK;
+}
+
+int
+sftp_read(struct sftp *s, const struct sftp_handle *h, uint64_t offset,
+          void *out, size_t len, struct err *e)
+{
+    struct window w = {0};
+    int result = SFTP_OK;
+    struct reply r;
+
+    while (result == SFTP_OK ? w.busy > 0 || w.next < len : w.busy > 0) {
+        if (result == SFTP_OK &&
+            send_more(s, &w, h, offset, NULL, len, e) == -1)
+            return -1;
+        if (next(s, &r, e) == -1)
+            return -1;
+        struct part *part = find_part(&w, r.id);
+        int rc = part ? take_data(s, &w, h, part, &r, out, e) : nonsense(s, e);
+        if (rc == -1)
+            return -1;
+        if (rc != SFTP_OK && result == SFTP_OK)
+            result = rc;
+    }
+    return result;
+}
+
+/* ---- folders ----------------------------------------------------------- */
+
+static int
+take_names(struct sftp *s, struct reply *r, sftp_entry_fn *fn, void *cookie,
+           uint32_t *out_n, struct err *e)
+{
+    uint32_t n = cursor_be32(&r->body);
+
+    if (n > NAMES_MAX)
+        return nonsense(s, e);
+    for (uint32_t i = 0; i < n; i++) {
+        struct sftp_attrs attrs = {0};
+        uint32_t len = 0, ignored = 0;
+        const uint8_t *p = take_bytes(&r->body, &len);
+        (void)take_bytes(&r->body, &ignored); /* as `ls -l` has it */
+        if (take_attrs(&r->body, &attrs) == -1 || !p)
+            return nonsense(s, e);
+        CLEANUP(freep) char *name = xstrndup((const char *)p, len);
+        if (fn(cookie, name, &attrs, e) != 0)
+            return -1;
+    }
+    *out_n = n;
+    return 0;
+}
+
+int
+sftp_read_folder(struct sftp *s, const struct sftp_handle *h, sftp_entry_fn *fn,
+                 void *cookie, struct err *e)
+{
+    struct reply r;
+
+    for (unsigned empty = 0;;) {
+        uint32_t n = 0;
+        if (ask(s, begin_handle(s, READDIR, h), &r, e) == -1)
+            return -1;
+        if (r.type == NAME) {
+            if (take_names(s, &r, fn, cookie, &n, e) == -1)
+                return -1;
+            empty = n == 0 ? empty + 1 : 0;
+            if (empty == EMPTY_REPLIES_MAX)
+                return nonsense(s, e);
+            continue;
+        }
+        int rc = status_of(s, &r, e);
+        if (rc == SFTP_OK)
+            return nonsense(s, e);
+        return rc == SFTP_EOF ? SFTP_OK : rc;
+    }
+}

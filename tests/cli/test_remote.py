@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A repository's whole life, the same on every kind of storage."""
+import os
+import random
+import subprocess
+
+from harness import PASSWORD, PATIENCE_S, Skip, main, matches
+
+MIB = 1 << 20
+REMOTE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..',
+                      'remote')
+SECRET = 'SKTEST'
+PLANTED = 'planted-secret-value'
+
+
+class Server:
+    """A program of tests/remote, for one test."""
+
+    def __init__(self, box, *argv):
+        self.process = subprocess.Popen(
+            [os.path.join(REMOTE, argv[0]), *argv[1:]],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, 'TMPDIR': box.dir}, start_new_session=True)
+        box.children.append(self.process)
+        word, _, text = self.process.stdout.readline().strip().partition(' ')
+        if word == 'skip':
+            raise Skip(text)
+        assert word == 'ready', (word, text)
+        self.text = text
+
+    def stop(self):
+        self.process.communicate(timeout=PATIENCE_S)
+
+
+def s3_keys(box):
+    box.env.update(AWS_ACCESS_KEY_ID='AKTEST', AWS_SECRET_ACCESS_KEY=SECRET)
+
+
+def image(box, name, seed, size):
+    r = random.Random(seed)
+    with open(box.path(name), 'wb') as f:
+        f.truncate(size)
+        f.write(r.randbytes(2 * MIB))
+        f.seek(5 * MIB + 512)
+        f.write(r.randbytes(MIB))
+    return box.path(name)
+
+
+def change(path):
+    with open(path, 'r+b') as f:
+        f.seek(MIB)
+        f.write(b'changed' * 1000)
+
+
+def ok(box, *args):
+    r = box.run(*args)
+    assert r.code == 0, (args, r.code, r.err)
+    assert SECRET not in r.out + r.err
+    return r
+
+
+def live(box, repo):
+    """init, import, import again, list, restore, forget, prune, check."""
+    box.env['VMKEEP_PASSWORD'] = PASSWORD
+    r = box.run('-r', repo, 'list')
+    assert r.code == 10, (r.code, r.err)
+    matches('vmkeep init ', r.err)
+    ok(box, 'init', repo)
+    box.env['VMKEEP_REPOSITORY'] = repo
+    assert box.run('init', repo).code == 1
+    path = image(box, 'web.raw', 1, 9 * MIB)
+    first = ok(box, 'import', path, '--name', 'web', '--json').json_lines()[-1]
+    assert 3 * MIB <= first['stored_bytes'] < 4 * MIB, first
+    before = open(path, 'rb').read()
+    change(path)
+    after = open(path, 'rb').read()
+    again = ok(box, 'import', path, '--name', 'web', '--json').json_lines()[-1]
+    assert again['stored_bytes'] < MIB, again
+    ids = [b['id'] for b in ok(box, 'list', '--json').json()]
+    assert sorted(ids) == sorted([first['backup_id'], again['backup_id']])
+    for s, content in ((first, before), (again, after)):
+        to = box.path('to-' + s['backup_id'])
+        ok(box, 'restore', s['backup_id'], '--to', to, '--format', 'raw')
+        name, = [n for n in os.listdir(to) if n.endswith('.raw')]
+        with open(os.path.join(to, name), 'rb') as f:
+            assert f.read() == content
+    ok(box, 'check', '--read-data')
+    ok(box, 'forget', first['backup_id'])
+    assert [b['id'] for b in ok(box, 'list', '--json').json()] == \
+        [again['backup_id']]
+    ok(box, 'prune')
+    ok(box, 'check', '--read-data')
+    r = box.run('list', env={'VMKEEP_PASSWORD': 'wrong'})
+    assert r.code == 12, (r.code, r.err)
+
+
+def test_directory(box):
+    """A folder"""
+    live(box, box.path('repo'))
+
+
+def sftp(box, *options):
+    server = Server(box, 'sshd.py', *options)
+    box.env['VMKEEP_SSH_COMMAND'] = f'ssh -F {server.text}/ssh_config'
+    return server, f'sftp:127.0.0.1:{server.text}/data/some/where'
+
+
+def test_sftp(box):
+    """SFTP, OpenSSH's server"""
+    server, repo = sftp(box)
+    live(box, repo)
+    server.stop()
+
+
+def test_sftp_append_only(box):
+    """SFTP, a server that lets nobody remove anything"""
+    server, repo = sftp(box, '-P', 'remove,rmdir')
+    box.env.update(VMKEEP_PASSWORD=PASSWORD, VMKEEP_REPOSITORY=repo)
+    ok(box, 'init', repo)
+    path = image(box, 'web.raw', 1, 9 * MIB)
+    for _ in range(2):
+        r = box.run('import', path, '--name', 'web')
+        assert r.code in (0, 3), (r.code, r.err)
+        change(path)
+    assert len(ok(box, 'list', '--json').json()) == 2
+    ok(box, 'check', '--read-data')
+    server.stop()
+
+
+def test_sftp_refusals(box):
+    """SFTP: no server, no key, no folder: told in one line, exit code 13"""
+    server, repo = sftp(box)
+    box.env.update(VMKEEP_PASSWORD=PASSWORD)
+    good = box.env['VMKEEP_SSH_COMMAND']
+    for command, about in (
+            (f'{good} -p 1', 'ssh says: .*refused'),
+            (f'{good} -i /dev/null', '(?s)ssh says: .*ermission denied'),
+            ('/nonexistent/ssh', 'not found|ssh says'),
+            ('echo hello there; false', 'makes no sense|ended'),
+            (f'{good} -oUserKnownHostsFile=/dev/null', 'ost key')):
+        r = box.run('init', repo, env={'VMKEEP_SSH_COMMAND': command})
+        assert r.code == 13, (command, r.code, r.err)
+        matches(about, r.err)
+    r = box.run('-r', repo, 'list')
+    assert r.code == 10, (r.code, r.err)
+    for bad in 'sftp:-oProxyCommand=x:/a', 'sftp:host', 'sftp://u:pw@host/a':
+        assert box.run('init', bad).code == 2, bad
+    r = box.run('init', f'sftp:127.0.0.1:{server.text}/ssh_config/below')
+    assert r.code == 13, (r.code, r.err)
+    server.stop()
+
+
+def test_s3(box):
+    """S3, a server of our own"""
+    s3_keys(box)
+    server = Server(box, 's3server.py')
+    live(box, f's3:http://127.0.0.1:{server.text}/fine/some/where')
+
+
+def test_s3_ceph(box):
+    """S3, Ceph's RADOS gateway; the bucket is made"""
+    s3_keys(box)
+    server = Server(box, 'rgw.py')
+    live(box, f's3:http://127.0.0.1:{server.text}/backups/host')
+    server.stop()
+
+
+def test_s3_ceph_bucket_in_host(box):
+    """S3, the bucket's name in the host's"""
+    s3_keys(box)
+    server = Server(box, 'rgw.py')
+    box.env.update(VMKEEP_S3_STYLE='virtual', VMKEEP_PASSWORD=PASSWORD)
+    repo = f's3:http://localhost:{server.text}/backups'
+    ok(box, 'init', repo)
+    assert ok(box, '-r', repo, 'list', '--json').json() == []
+    server.stop()
+
+
+def test_s3_tls(box):
+    """S3 over TLS: a certificate that is not trusted, then one that is"""
+    s3_keys(box)
+    server = Server(box, 's3server.py', '--tls', box.dir)
+    repo = f's3:https://127.0.0.1:{server.text}/fine'
+    box.env['VMKEEP_PASSWORD'] = PASSWORD
+    r = box.run('init', repo)
+    assert r.code == 13, (r.code, r.err)
+    matches('certificate', r.err)
+    matches('VMKEEP_S3_CA_FILE', r.err)
+    box.env['VMKEEP_S3_CA_FILE'] = box.path('no-such-file')
+    r = box.run('init', repo)
+    assert r.code == 13, (r.code, r.err)
+    matches('no-such-file', r.err)
+    box.env['VMKEEP_S3_CA_FILE'] = box.path('cert.pem')
+    ok(box, 'init', repo)
+    del box.env['VMKEEP_S3_CA_FILE']
+    box.env['AWS_CA_BUNDLE'] = box.path('cert.pem')
+    assert ok(box, '-r', repo, 'list', '--json').json() == []
+
+
+def test_s3_refusals(box):
+    """S3: what is wrong is told, in exit code 13, and no secret is"""
+    server = Server(box, 's3server.py')
+    base = f's3:http://127.0.0.1:{server.text}'
+    box.env['VMKEEP_PASSWORD'] = PASSWORD
+    for env, bucket, about in (
+            ({}, 'fine', 'set AWS_ACCESS_KEY_ID'),
+            ({'AWS_ACCESS_KEY_ID': 'AKTEST'}, 'fine', 'only one of'),
+            ({'AWS_ACCESS_KEY_ID': 'AKTEST',
+              'AWS_SECRET_ACCESS_KEY': PLANTED}, 'fine', 'secret key is wrong'),
+            ({'AWS_ACCESS_KEY_ID': 'AKNOBODY',
+              'AWS_SECRET_ACCESS_KEY': PLANTED}, 'fine',
+             'does not know this access key'),
+            ({'AWS_ACCESS_KEY_ID': 'AKTEST', 'AWS_SECRET_ACCESS_KEY': SECRET},
+             'open-skew', 'set the one that is wrong'),
+            ({'AWS_ACCESS_KEY_ID': 'AKTEST', 'AWS_SECRET_ACCESS_KEY': SECRET},
+             'open-region', 'AWS_REGION=eu-west-3')):
+        for command in ('init', f'{base}/{bucket}'), \
+                ('-v', '-r', f'{base}/{bucket}', 'list'):
+            r = box.run(*command, env=env)
+            assert r.code == 13, (bucket, r.code, r.err)
+            matches(about, r.err)
+            assert PLANTED not in r.out + r.err, r.err
+            assert SECRET not in r.out + r.err, r.err
+    r = box.run('init', f's3:http://key:{PLANTED}@127.0.0.1/bucket')
+    assert r.code == 2, r.err
+
+
+def test_s3_gone(box):
+    """S3: the server ends in the middle of a backup's life"""
+    s3_keys(box)
+    server = Server(box, 's3server.py')
+    repo = f's3:http://127.0.0.1:{server.text}/fine'
+    box.env.update(VMKEEP_PASSWORD=PASSWORD, VMKEEP_REPOSITORY=repo)
+    ok(box, 'init', repo)
+    server.stop()
+    r = box.run('list')
+    assert r.code == 13, (r.code, r.err)
+    matches('is the server up', r.err)
+
+
+if __name__ == '__main__':
+    main()
