@@ -68,8 +68,12 @@ take_policy(const struct cli *c, struct retention_policy *out, struct err *e)
         if (!value)
             continue;
         given = 1;
-        if (!text_parse_u64(value, &n) || n > UINT32_MAX)
-            return err_set(e, ERR_USAGE, "--%s takes a number, not \"%s\"",
+        if (strcmp(value, "unlimited") == 0)
+            n = RETENTION_ALL;
+        else if (!text_parse_u64(value, &n) || n > UINT32_MAX)
+            return err_set(e, ERR_USAGE,
+                           "--%s takes a number or \"unlimited\", not "
+                           "\"%s\"",
                            counts[i].name, value);
         *counts[i].to = (uint32_t)n;
     }
@@ -206,7 +210,8 @@ static const struct option_spec options[] = {
     {"keep-weekly", 0, "N", "of weeks, from Monday"},
     {"keep-monthly", 0, "N", "of months"},
     {"keep-yearly", 0, "N", "of years"},
-    {"keep-within", 0, "TIME", "all that are no older: 36h, 7d, 4w, 1y"},
+    {"keep-within", 0, "TIME",
+     "all that old or newer, seen from the newest: 36h, 7d, 4w, 1y"},
     {"dry-run", 'n', NULL, "only say what would be done"},
     {NULL, 0, NULL, NULL}};
 
@@ -225,8 +230,9 @@ const struct command cmd_forget = {
     .text =
         "With one of the --keep options: of each machine (or of those named) "
         "the backups that any of them wants are kept, the others are "
-        "forgotten. The newest of a machine is always kept. Times are those at "
-        "which the storage took the backup, in UTC.\n\n"
+        "forgotten. The newest of a machine is always kept: only by its id it "
+        "can be forgotten. Times are those at which the storage took the "
+        "backup, in UTC; a number may be \"unlimited\".\n\n"
         "A forgotten backup is in no list and never the latest. For the "
         "repository's time of grace (3 days) it can still be restored by its "
         "id; `vmkeep list --all` shows it. Its space is freed by later runs "

@@ -15,6 +15,8 @@
 #include "store/store.h"
 #include "work/cancel.h"
 
+#define CLOCK_DOUBT_NS (300 * INT64_C(1000000000))
+
 void
 forget_plan_done(struct forget_plan *p)
 {
@@ -106,7 +108,6 @@ apply(const struct retention_policy *policy, struct forget_plan *p)
 {
     CLEANUP(freep) int64_t *times = xcalloc(p->n, sizeof(times[0]));
     CLEANUP(freep) unsigned *reasons = xcalloc(p->n, sizeof(reasons[0]));
-    int64_t now = clock_wall_ns();
 
     for (size_t i = 0; i < p->n; i++)
         times[i] = p->items[i].stored_ns;
@@ -115,7 +116,7 @@ apply(const struct retention_policy *policy, struct forget_plan *p)
                memcmp(p->items[end].ref.machine, p->items[i].ref.machine,
                       NAME_TAG_BYTES) == 0)
             end++;
-        retention_apply(policy, times + i, end - i, now, reasons + i);
+        retention_apply(policy, times + i, end - i, reasons + i);
     }
     for (size_t i = 0; i < p->n; i++)
         p->items[i].reasons = reasons[i];
@@ -128,6 +129,26 @@ check_may(const struct repo *r, struct err *e)
         return 0;
     (void)err_set(e, ERR_KEY, "this key may not forget backups");
     return err_hint(e, "use an admin's key");
+}
+
+/* One from the future would be the newest of its machine for a long time, and
+ * make others go that should stay. */
+static int
+check_clocks(const struct forget_plan *p, struct err *e)
+{
+    int64_t latest = clock_wall_ns() + CLOCK_DOUBT_NS;
+
+    for (size_t i = 0; i < p->n; i++) {
+        if (p->items[i].stored_ns <= latest)
+            continue;
+        (void)err_set(e, ERR_STORE,
+                      "the time is in doubt: backup %.8s was stored in the "
+                      "future",
+                      p->items[i].id);
+        return err_hint(e, "set the clocks of this host and of the storage, "
+                           "or forget backups by their ids");
+    }
+    return 0;
 }
 
 int
@@ -155,6 +176,8 @@ forget_by_policy(struct repo *r, const struct retention_policy *policy,
                           machines[i]);
             return err_hint(e, "\"vmkeep list\" shows those there are");
         }
+    if (check_clocks(out, e) == -1)
+        return -1;
     if (out->n > 0)
         qsort(out->items, out->n, sizeof(out->items[0]), by_machine);
     apply(policy, out);

@@ -41,7 +41,8 @@ void forget_plan_done(struct forget_plan *p);
  * What the policy says of all backups, or of those of these machines (names
  * or UUIDs).  ERR_USAGE if it would keep nothing; ERR_NOENT for a machine
  * that has none; ERR_CORRUPT if there are backups that can't be read: they
- * could be the ones to keep.  *out is to be forget_plan_done in any case.
+ * could be the ones to keep; ERR_STORE if one is from the future.  *out is to
+ * be forget_plan_done in any case.
  */
 int forget_by_policy(struct repo *r, const struct retention_policy *policy,
                      const char *const *machines, size_t n_machines,

@@ -8,8 +8,9 @@
  *   gcdelete.c g2: carry out the lists whose grace is over
  *   gccond.c   g3: repack, merge the index, condemn
  *
- * Memory:    the index, 25 to 50 bytes an object that is alive, and some 100
- *            a pack.
+ * Memory:    a bit for each entry of the index, which itself is mapped where it
+ *            is cached; 20 to 40 bytes for each node, 25 to 50 for each object
+ *            that is in more than one pack; some 130 a pack.
  * Threads:   one.
  */
 #ifndef REPO_GC_H
@@ -29,7 +30,7 @@ struct repo;
 
 enum {
     GC_CLOCK_DOUBT_S = 300, /* our clock and the storage's differ by more */
-    GC_NO_KEEPER = 0        /* values of `live`; others are a pack's number */
+    GC_NO_KEEPER = 0        /* values of `shared`; others are a pack's number */
 };
 
 struct gc_pack {
@@ -37,25 +38,28 @@ struct gc_pack {
     enum pack_kind kind;
     uint64_t bytes;
     int64_t stored_ns;
-    bool listed;       /* it was there when we looked, and we left it there */
-    bool lost;         /* it was there, but repair put it out of use */
-    bool condemned;    /* on some list */
-    bool going;        /* this run condemns it */
-    bool pardoned;     /* a list's time came, but it is needed */
-    bool in_index;     /* some segment that we don't replace names it */
-    uint32_t owner;    /* the segment whose entries count for it */
-    uint64_t live;     /* bytes of objects that are alive */
-    uint64_t needed;   /* of these, those of which this is the copy to keep */
-    uint32_t n_needed; /* how many */
+    bool listed;         /* it was there when we looked, and we left it there */
+    bool lost;           /* it was there, but repair put it out of use */
+    bool condemned;      /* on some list */
+    bool going;          /* this run condemns it */
+    bool pardoned;       /* a list's time came, but it is needed */
+    bool in_index;       /* some segment that we don't replace names it */
+    uint32_t owner;      /* the segment whose entries count for it */
+    uint32_t named;      /* by so many segments that are there, */
+    uint32_t named_well; /* and are on no list */
+    uint64_t live;       /* bytes of objects that are alive */
+    uint64_t needed;     /* of these, those of which this is the copy to keep */
+    uint32_t n_needed;   /* how many */
 };
 
 struct gc_segment {
     char name[NAME_MAX_LEN];
     int64_t time_ns, stored_ns;
     uint8_t id[NAME_ID_BYTES];
-    struct buf bytes;
-    struct segment segment;
-    uint32_t *packs; /* owned: our numbers of its packs */
+    struct buf bytes;       /* if the index does not lend it */
+    struct segment segment; /* zero if it is gone */
+    uint32_t *packs;        /* owned: our numbers of its packs */
+    uint64_t *live;         /* owned: a bit for each entry */
     bool condemned, gone, pardoned, replaced;
 };
 
@@ -95,7 +99,10 @@ struct gc {
     size_t n_refs, room_refs;
     struct gc_ref *retired; /* the marks; `name` is the mark's */
     size_t n_retired, room_retired;
-    struct gidnum live;    /* value: the pack whose copy is kept */
+    struct gidnum segment_numbers; /* by their ids */
+    uint64_t n_live;
+    struct gidnum shared;  /* alive and in several packs; value: the pack whose
+                            * copy is kept */
     struct condemned next; /* what this run condemns */
     size_t room_next;
 };
@@ -107,6 +114,16 @@ void gc_done(struct gc *g);
 int64_t gc_elapsed_ns(const struct gc *g);
 /* The number of the pack, 0 if it is not known. */
 uint32_t gc_pack_number(const struct gc *g, const uint8_t sum[PACK_NAME_BYTES]);
+/* Is the object alive?  1, and *out is the pack whose copy is kept, or
+ * GC_NO_KEEPER if no copy counts; 0 if not. */
+int gc_keeper(const struct gc *g, const uint8_t gid[GID_BYTES], uint32_t *out);
+/* Is the i-th entry of a segment an object that is alive? */
+bool gc_is_live(const struct gc_segment *s, uint32_t i);
+/* The segment of that id, or NULL. */
+struct gc_segment *gc_find_segment(const struct gc *g,
+                                   const uint8_t id[NAME_ID_BYTES]);
+/* It was removed, by us or by others. */
+void gc_segment_gone(struct gc *g, struct gc_segment *s);
 /* Room for one more in a growing array of `each` bytes. */
 void *gc_grow(void **array, size_t *n, size_t *room, size_t each);
 int64_t gc_seconds(uint32_t s);

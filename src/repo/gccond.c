@@ -18,9 +18,11 @@
 enum {
     REPACK_PERCENT = 60, /* less than that of a pack is needed: empty it */
     SMALL_PACK_BYTES = 8 << 20,
-    SMALL_SEGMENT_ENTRIES = 1 << 19,
-    SMALL_SEGMENTS = 8, /* so many are merged */
-    MERGED_ENTRIES = 1 << 20
+    CLASSES = 3,
+    CLASS_ENTRIES = 1 << 15,
+    CLASS_FACTOR = 8, /* so many of a class are merged */
+    STALE_PART = 16,  /* a big one is written again if so much of it is gone */
+    MERGED_ENTRIES = 1 << 21
 };
 
 void
@@ -72,14 +74,14 @@ static bool
 is_needed(void *cookie, const struct pack_entry *entry)
 {
     const struct repack *r = cookie;
-    const uint32_t *keeper = gidnum_find(&r->gc->live, entry->id);
+    uint32_t keeper = GC_NO_KEEPER;
 
-    if (!keeper)
+    if (gc_keeper(r->gc, entry->id, &keeper) == 0)
         return false;
     /* In a pardoned pack: whatever has no other copy, once. */
     if (r->gc->packs[r->number].pardoned)
-        return *keeper == GC_NO_KEEPER && packer_claim(r->packer, entry->id);
-    return *keeper == r->number;
+        return keeper == GC_NO_KEEPER && packer_claim(r->packer, entry->id);
+    return keeper == r->number;
 }
 
 static void
@@ -164,13 +166,30 @@ repack(struct gc *g, struct err *e)
 
 /* ---- index ----------------------------------------------------------- */
 
-static bool
-names_dead_packs(const struct gc *g, const struct gc_segment *s)
+/* Segments are of a size class by how many entries they have; those of the
+ * last one stay as they are. */
+static unsigned
+class_of(const struct gc_segment *s)
 {
+    unsigned class = 0;
+
+    for (uint64_t n = s->segment.n_entries; n >= CLASS_ENTRIES;
+         n /= CLASS_FACTOR)
+        class ++;
+    return class < CLASSES ? class : CLASSES;
+}
+
+/* Does it name packs that are gone, and is it worth to write it again for
+ * that? */
+static bool
+is_stale(const struct gc *g, const struct gc_segment *s)
+{
+    uint64_t dead = 0;
+
     for (uint32_t k = 0; k < s->segment.n_packs; k++)
-        if (!g->packs[s->packs[k]].listed)
-            return true;
-    return false;
+        dead += !g->packs[s->packs[k]].listed;
+    return dead > 0 &&
+           (class_of(s) < CLASSES || dead * STALE_PART >= s->segment.n_packs);
 }
 
 static int
@@ -212,27 +231,37 @@ replace_segments(struct gc *g, struct err *e)
     return publish(g, b, e);
 }
 
+/*
+ * Lookups ask one segment after the other, so there must not be many; nor must
+ * a big one be written again for each small one.  Eight of a class make one of
+ * the next.
+ */
+static void
+choose_segments(struct gc *g)
+{
+    size_t n[CLASSES + 1] = {0};
+
+    for (int choose = 0; choose < 2; choose++)
+        for (size_t i = 0; i < g->n_segments; i++) {
+            struct gc_segment *s = &g->segments[i];
+            bool may = !s->gone && !s->condemned &&
+                       is_old(g, s->stored_ns, g->repo->config.lease_s);
+            unsigned class = class_of(s);
+            if (!choose)
+                n[class] += may;
+            else if ((may && (is_stale(g, s) ||
+                              (class < CLASSES && n[class] >= CLASS_FACTOR))) ||
+                     (s->pardoned && RULE(relist)))
+                s->replaced = true;
+        }
+}
+
 static int
 merge_index(struct gc *g, struct err *e)
 {
-    size_t small = 0;
-
-    for (size_t i = 0; i < g->n_segments; i++) {
-        struct gc_segment *s = &g->segments[i];
-        bool may = !s->gone && !s->condemned &&
-                   is_old(g, s->stored_ns, g->repo->config.lease_s);
-        s->replaced =
-            (may && names_dead_packs(g, s)) || (s->pardoned && RULE(relist));
-        small += may && s->segment.n_entries < SMALL_SEGMENT_ENTRIES;
-    }
-    for (size_t i = 0; i < g->n_segments; i++) {
-        struct gc_segment *s = &g->segments[i];
-        if (small >= SMALL_SEGMENTS && !s->gone && !s->condemned &&
-            s->segment.n_entries < SMALL_SEGMENT_ENTRIES &&
-            is_old(g, s->stored_ns, g->repo->config.lease_s))
-            s->replaced = true;
-        g->result->index_merged += s->replaced;
-    }
+    choose_segments(g);
+    for (size_t i = 0; i < g->n_segments; i++)
+        g->result->index_merged += g->segments[i].replaced;
     if (g->options->dry_run)
         return 0;
     if (g->result->index_merged > 0 && replace_segments(g, e) == -1)

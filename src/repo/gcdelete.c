@@ -78,18 +78,18 @@ static bool
 can_go(const struct gc *g, uint32_t number)
 {
     const struct gc_pack *p = &g->packs[number];
-    struct location at;
 
     if (p->live == 0)
         return true;
     const struct gc_segment *s = &g->segments[p->owner];
     for (uint32_t i = 0; i < s->segment.n_entries; i++) {
-        const uint8_t *gid = segment_entry(&s->segment, i, &at);
-        if (memcmp(at.pack, p->name, PACK_NAME_BYTES) != 0)
+        if (!gc_is_live(s, i) ||
+            s->packs[segment_pack_of(&s->segment, i)] != number)
             continue;
-        const uint32_t *keeper = gidnum_find(&g->live, gid);
-        if (keeper && (RULE(second_copy) ? *keeper == GC_NO_KEEPER
-                                         : !any_copy(g, gid, number)))
+        const uint8_t *gid = segment_gid(&s->segment, i);
+        const uint32_t *keeper = gidnum_find(&g->shared, gid);
+        if (RULE(second_copy) ? !keeper || *keeper == GC_NO_KEEPER
+                              : !any_copy(g, gid, number))
             return false;
     }
     return true;
@@ -124,39 +124,22 @@ do_pack(struct gc *g, const struct condemned_entry *entry, struct err *e)
 
 /* ---- segments -------------------------------------------------------- */
 
-static bool
-is_named_elsewhere(const struct gc *g, uint32_t pack)
-{
-    for (size_t i = 0; i < g->n_segments; i++) {
-        const struct gc_segment *s = &g->segments[i];
-        if (s->gone || s->condemned)
-            continue;
-        for (uint32_t k = 0; k < s->segment.n_packs; k++)
-            if (s->packs[k] == pack)
-                return true;
-    }
-    return false;
-}
-
 static int
 do_segment(struct gc *g, const struct condemned_entry *entry, struct err *e)
 {
-    struct gc_segment *s = NULL;
+    struct gc_segment *s = gc_find_segment(g, entry->id);
 
-    for (size_t i = 0; i < g->n_segments; i++)
-        if (memcmp(g->segments[i].id, entry->id, NAME_ID_BYTES) == 0)
-            s = &g->segments[i];
     if (!s || s->gone)
         return 1;
     for (uint32_t k = 0; k < s->segment.n_packs; k++)
         if (g->packs[s->packs[k]].listed &&
-            !is_named_elsewhere(g, s->packs[k])) {
+            g->packs[s->packs[k]].named_well == 0) {
             s->pardoned = true;
             return 1;
         }
     int rc = remove_object(g, s->name, e);
     if (rc == 1)
-        s->gone = true;
+        gc_segment_gone(g, s);
     return rc;
 }
 
@@ -171,14 +154,9 @@ still_shields(const struct gc *g, const struct gc_list *l)
         uint32_t number = l->list.entries[i].kind <= CONDEMNED_META
                               ? gc_pack_number(g, l->list.entries[i].sum)
                               : 0;
-        if (number == 0 || g->packs[number].listed)
-            continue;
-        for (size_t s = 0; s < g->n_segments; s++)
-            for (uint32_t k = 0;
-                 !g->segments[s].gone && k < g->segments[s].segment.n_packs;
-                 k++)
-                if (g->segments[s].packs[k] == number)
-                    return true;
+        if (number != 0 && !g->packs[number].listed &&
+            g->packs[number].named > 0)
+            return true;
     }
     return false;
 }

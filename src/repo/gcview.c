@@ -12,6 +12,7 @@
 #include "base/rand.h"
 #include "base/text.h"
 #include "repo/gc.h"
+#include "repo/index.h"
 #include "repo/lost.h"
 #include "repo/ref.h"
 #include "repo/repo_internal.h"
@@ -21,7 +22,7 @@
 #include "store/store.h"
 #include "work/cancel.h"
 
-enum { SEALED_MAX_BYTES = SEGMENT_MAX_BYTES + 4096 };
+enum { SEALED_MAX_BYTES = SEGMENT_MAX_BYTES + 4096, MARK_TRIES = 16 };
 
 int64_t
 gc_seconds(uint32_t s)
@@ -71,12 +72,14 @@ gc_done(struct gc *g)
     for (size_t i = 0; i < g->n_segments; i++) {
         buf_done(&g->segments[i].bytes);
         free(g->segments[i].packs);
+        free(g->segments[i].live);
     }
     for (size_t i = 0; i < g->n_lists; i++)
         condemned_done(&g->lists[i].list);
     condemned_done(&g->next);
     gidnum_done(&g->pack_numbers);
-    gidnum_done(&g->live);
+    gidnum_done(&g->segment_numbers);
+    gidnum_done(&g->shared);
     free(g->packs);
     free(g->segments);
     free(g->lists);
@@ -211,7 +214,7 @@ add_pack(struct gc *g, const uint8_t sum[PACK_NAME_BYTES], enum pack_kind kind)
 {
     uint32_t number = gc_pack_number(g, sum);
 
-    if (number)
+    if (number || bytes_are_zero(sum, GID_BYTES)) /* no pack has that name */
         return number;
     number = (uint32_t)g->n_packs;
     struct gc_pack *p =
@@ -235,7 +238,9 @@ note_pack(void *cookie, const char *name, const struct store_stat *stat,
         return 0;
     if (check_time(g, name, stat, e) == -1)
         return -1;
-    uint32_t number = add_pack(g, sum, kind); /* may move all of them */
+    uint32_t number = add_pack(g, sum, kind); /* may move them all */
+    if (number == 0)
+        return 0;
     struct gc_pack *p = &g->packs[number];
     p->bytes = stat->size_bytes;
     p->stored_ns = stat->mtime_ns;
@@ -245,13 +250,23 @@ note_pack(void *cookie, const char *name, const struct store_stat *stat,
     return 0;
 }
 
-static bool
-has_segment(const struct gc *g, const uint8_t id[NAME_ID_BYTES])
+struct gc_segment *
+gc_find_segment(const struct gc *g, const uint8_t id[NAME_ID_BYTES])
 {
-    for (size_t i = 0; i < g->n_segments; i++)
-        if (memcmp(g->segments[i].id, id, NAME_ID_BYTES) == 0)
-            return true;
-    return false;
+    const uint32_t *number = gidnum_find(&g->segment_numbers, id);
+
+    return number ? &g->segments[*number] : NULL;
+}
+
+void
+gc_segment_gone(struct gc *g, struct gc_segment *s)
+{
+    for (uint32_t k = 0; !s->gone && k < s->segment.n_packs; k++) {
+        struct gc_pack *p = &g->packs[s->packs[k]];
+        p->named--;
+        p->named_well -= !s->condemned;
+    }
+    s->gone = true;
 }
 
 static int
@@ -262,11 +277,15 @@ note_segment(void *cookie, const char *name, const struct store_stat *stat,
     uint8_t id[NAME_ID_BYTES];
     int64_t time_ns = 0;
 
-    if (!name_parse_index_delta(name, &time_ns, id) || has_segment(g, id) ||
+    _Static_assert((int)NAME_ID_BYTES == (int)GID_BYTES, "ids of segments");
+    if (!name_parse_index_delta(name, &time_ns, id) || gc_find_segment(g, id) ||
         lost_has(g->repo->lost, LOST_SEGMENT, id))
         return 0;
+    if (bytes_are_zero(id, sizeof(id)))
+        return err_set(e, ERR_CORRUPT, "%s: nobody picks that id", name);
     if (check_time(g, name, stat, e) == -1)
         return -1;
+    (void)gidnum_add(&g->segment_numbers, id, (uint32_t)g->n_segments);
     struct gc_segment *s = gc_grow((void **)&g->segments, &g->n_segments,
                                    &g->room_segments, sizeof(*s));
     (void)snprintf(s->name, sizeof(s->name), "%s", name);
@@ -277,14 +296,15 @@ note_segment(void *cookie, const char *name, const struct store_stat *stat,
     return 0;
 }
 
+/* As the index has it, else from the store. */
 static int
-read_segment(struct gc *g, uint32_t number, struct err *e)
+get_segment(struct gc *g, struct gc_segment *s, struct err *e)
 {
     CLEANUP(buf_done) struct buf sealed = buf_of(SEALED_MAX_BYTES);
-    struct gc_segment *s = &g->segments[number];
-    enum pack_kind kind = PACK_DATA;
-    uint32_t bytes = 0;
+    int lent = index_segment(g->repo->index, s->id, &s->segment, e);
 
+    if (lent != 0)
+        return lent == 1 ? 0 : -1;
     if (store_get_all(g->repo->store, s->name, &sealed, e) == -1) {
         if (e->code != ERR_NOENT)
             return -1;
@@ -293,10 +313,22 @@ read_segment(struct gc *g, uint32_t number, struct err *e)
         return 0;
     }
     if (segment_unseal(&g->repo->keys, s->id, sealed.p, sealed.len, &s->bytes,
-                       e) == -1 ||
-        segment_open(s->bytes.p, s->bytes.len, &s->segment, e) == -1)
+                       e) == -1)
+        return -1;
+    return segment_open(s->bytes.p, s->bytes.len, &s->segment, e);
+}
+
+static int
+read_segment(struct gc *g, uint32_t number, struct err *e)
+{
+    struct gc_segment *s = &g->segments[number];
+    enum pack_kind kind = PACK_DATA;
+    uint32_t bytes = 0;
+
+    if (get_segment(g, s, e) == -1)
         return err_wrap(e, "%s", s->name);
-    s->packs = xcalloc(s->segment.n_packs, sizeof(s->packs[0]));
+    s->packs = xcalloc(s->segment.n_packs + (size_t)1, sizeof(s->packs[0]));
+    s->live = xcalloc(s->segment.n_entries / 64 + (size_t)1, sizeof(uint64_t));
     for (uint32_t i = 0; i < s->segment.n_packs; i++) {
         const uint8_t *sum = segment_pack(&s->segment, i, &kind, &bytes);
         s->packs[i] = add_pack(g, sum, kind);
@@ -313,7 +345,8 @@ look_at_packs(struct gc *g, struct err *e)
     size_t first = g->n_segments;
 
     if (store_list(g->repo->store, "packs/", note_pack, g, e) == -1 ||
-        store_list(g->repo->store, "index/d/", note_segment, g, e) == -1)
+        store_list(g->repo->store, "index/d/", note_segment, g, e) == -1 ||
+        (g->n_segments > first && index_refresh(g->repo->index, e) == -1))
         return -1;
     for (size_t i = first; i < g->n_segments; i++)
         if (cancel_check(g->cancel, e) == -1 ||
@@ -322,24 +355,35 @@ look_at_packs(struct gc *g, struct err *e)
     return 0;
 }
 
+static void
+mark_entry(struct gc *g, const struct condemned_entry *entry)
+{
+    if (entry->kind <= CONDEMNED_META)
+        g->packs[gc_pack_number(g, entry->sum)].condemned = true;
+    if (entry->kind == CONDEMNED_INDEX) {
+        struct gc_segment *s = gc_find_segment(g, entry->id);
+        if (s)
+            s->condemned = true;
+    }
+    for (size_t l = 0; entry->kind == CONDEMNED_DONE && l < g->n_lists; l++)
+        if (memcmp(g->lists[l].list.id, entry->id, NAME_ID_BYTES) == 0)
+            g->lists[l].finished = true;
+}
+
 /* What the lists name, among what there is. */
 static void
 mark_condemned(struct gc *g)
 {
     for (size_t i = 0; i < g->n_lists; i++)
-        for (size_t k = 0; k < g->lists[i].list.n; k++) {
-            const struct condemned_entry *entry = &g->lists[i].list.entries[k];
-            if (entry->kind <= CONDEMNED_META)
-                g->packs[gc_pack_number(g, entry->sum)].condemned = true;
-            for (size_t s = 0;
-                 entry->kind == CONDEMNED_INDEX && s < g->n_segments; s++)
-                if (memcmp(g->segments[s].id, entry->id, NAME_ID_BYTES) == 0)
-                    g->segments[s].condemned = true;
-            for (size_t l = 0; entry->kind == CONDEMNED_DONE && l < g->n_lists;
-                 l++)
-                if (memcmp(g->lists[l].list.id, entry->id, NAME_ID_BYTES) == 0)
-                    g->lists[l].finished = true;
+        for (size_t k = 0; k < g->lists[i].list.n; k++)
+            mark_entry(g, &g->lists[i].list.entries[k]);
+    for (size_t i = 0; i < g->n_segments; i++) {
+        const struct gc_segment *s = &g->segments[i];
+        for (uint32_t k = 0; !s->gone && k < s->segment.n_packs; k++) {
+            g->packs[s->packs[k]].named++;
+            g->packs[s->packs[k]].named_well += !s->condemned;
         }
+    }
 }
 
 /* ---- backups --------------------------------------------------------- */
@@ -439,41 +483,56 @@ look_at_backups(struct gc *g, struct err *e)
 
 /* ---- what is alive --------------------------------------------------- */
 
-/* Behind the first n, those of one segment: what is gone, or was named already,
- * must not hide what is there. */
-static size_t
-find_in_segment(const struct gc *g, const struct gc_segment *s,
-                const uint8_t gid[GID_BYTES],
-                struct location out[INDEX_MAX_LOCATIONS], size_t n)
-{
-    CLEANUP(freep) struct location *at = NULL;
-    size_t room = 2 * INDEX_MAX_LOCATIONS, found = 0;
+/* Where an object is, by all that there is: newest segment first. */
+struct place {
+    const uint8_t *gid;
+    size_t before;        /* the segments that were not looked at */
+    struct gc_segment *s; /* NULL before the first */
+    uint32_t entry;
+    uint32_t pack; /* our number */
+};
 
-    do {
-        room *= 4;
-        at = xrealloc(at, room * sizeof(*at));
-        found = segment_find(&s->segment, gid, at, room);
-    } while (found == room);
-    for (size_t i = 0; i < found && n < INDEX_MAX_LOCATIONS; i++) {
-        bool known = !g->packs[gc_pack_number(g, at[i].pack)].listed;
-        for (size_t k = 0; k < n && !known; k++)
-            known = memcmp(out[k].pack, at[i].pack, PACK_NAME_BYTES) == 0;
-        if (!known)
-            out[n++] = at[i];
+static bool
+next_place(const struct gc *g, struct place *p)
+{
+    bool more =
+        p->s && ++p->entry < p->s->segment.n_entries &&
+        memcmp(segment_gid(&p->s->segment, p->entry), p->gid, GID_BYTES) == 0;
+
+    while (!more && p->before > 0) {
+        p->s = &g->segments[--p->before];
+        more = !p->s->gone && segment_maybe(&p->s->segment, p->gid) &&
+               segment_first(&p->s->segment, p->gid, &p->entry);
     }
-    return n;
+    if (more)
+        p->pack = p->s->packs[segment_pack_of(&p->s->segment, p->entry)];
+    return more;
 }
 
+static struct place
+place_of(const struct gc *g, const uint8_t gid[GID_BYTES])
+{
+    for (size_t i = 0; i < g->n_segments; i++)
+        if (!g->segments[i].gone)
+            segment_prefetch(&g->segments[i].segment, gid);
+    return (struct place){.gid = gid, .before = g->n_segments};
+}
+
+/* Each pack that is there once, at most so many. */
 static size_t
-find_places(struct gc *g, const uint8_t gid[GID_BYTES],
+find_places(const struct gc *g, const uint8_t gid[GID_BYTES],
             struct location out[INDEX_MAX_LOCATIONS])
 {
+    struct place p = place_of(g, gid);
     size_t n = 0;
 
-    for (size_t i = g->n_segments; i > 0 && n < INDEX_MAX_LOCATIONS; i--) {
-        const struct gc_segment *s = &g->segments[i - 1];
-        if (!s->gone && segment_maybe(&s->segment, gid))
-            n = find_in_segment(g, s, gid, out, n);
+    while (n < INDEX_MAX_LOCATIONS && next_place(g, &p)) {
+        bool known = !g->packs[p.pack].listed;
+        for (size_t k = 0; k < n && !known; k++)
+            known = memcmp(out[k].pack, g->packs[p.pack].name,
+                           PACK_NAME_BYTES) == 0;
+        if (!known)
+            (void)segment_entry(&p.s->segment, p.entry, &out[n++]);
     }
     return n;
 }
@@ -519,6 +578,75 @@ locate(void *cookie, const uint8_t gid[GID_BYTES],
         return -1;
     n = find_places(g, gid, out);
     return n > 0 ? (int)n : is_nowhere(g, gid, e);
+}
+
+bool
+gc_is_live(const struct gc_segment *s, uint32_t i)
+{
+    return s->live[i / 64] >> (i % 64) & 1;
+}
+
+/* Marks each entry of the object.  How many packs that are there have it: 0, 1,
+ * or 2 for more. */
+static unsigned
+mark_entries(struct gc *g, const uint8_t gid[GID_BYTES], bool *out_new)
+{
+    struct place p = place_of(g, gid);
+    uint32_t first = 0;
+    unsigned packs = 0;
+
+    *out_new = true;
+    while (next_place(g, &p)) {
+        if (gc_is_live(p.s, p.entry)) { /* then all are marked */
+            *out_new = false;
+            return 1;
+        }
+        p.s->live[p.entry / 64] |= UINT64_C(1) << (p.entry % 64);
+        if (!g->packs[p.pack].listed || (packs > 0 && p.pack == first))
+            continue;
+        first = packs++ ? first : p.pack;
+    }
+    return packs < 2 ? packs : 2;
+}
+
+static int
+note_live(void *cookie, const uint8_t gid[GID_BYTES], bool *out_new,
+          struct err *e)
+{
+    struct location at[INDEX_MAX_LOCATIONS];
+    struct gc *g = cookie;
+    unsigned packs = mark_entries(g, gid, out_new);
+
+    if (packs == 0 && locate(g, gid, at, e) == -1)
+        return -1;
+    if (!*out_new)
+        return 0;
+    g->n_live++;
+    if (packs > 1)
+        (void)gidnum_add(&g->shared, gid, GC_NO_KEEPER);
+    return 0;
+}
+
+int
+gc_keeper(const struct gc *g, const uint8_t gid[GID_BYTES], uint32_t *out)
+{
+    struct place p = place_of(g, gid);
+    const uint32_t *shared = gidnum_find(&g->shared, gid);
+    uint32_t keeper = GC_NO_KEEPER;
+
+    if (!next_place(g, &p) || !gc_is_live(p.s, p.entry))
+        return 0;
+    if (shared) {
+        *out = *shared;
+        return 1;
+    }
+    do
+        if (g->packs[p.pack].listed &&
+            (!g->packs[p.pack].condemned || !RULE(second_copy)))
+            keeper = p.pack;
+    while (next_place(g, &p));
+    *out = keeper;
+    return 1;
 }
 
 static int
@@ -567,6 +695,7 @@ mark_late(struct gc *g, const struct gc_ref *ref, struct err *e)
     struct walk *w =
         walk_new(g->repo->store, &g->repo->keys, locate, g, g->cancel);
     struct location at[INDEX_MAX_LOCATIONS];
+    bool unused = false;
 
     if (add_roots(g, w, ref, true, e) == -1)
         return -1;
@@ -581,22 +710,23 @@ mark_late(struct gc *g, const struct gc_ref *ref, struct err *e)
     }
     for (size_t i = 0; i < found->room; i++)
         if (!bytes_are_zero(found->slots[i], GID_BYTES) &&
-            !gidnum_find(&g->live, found->slots[i]) &&
             find_places(g, found->slots[i], at) == 0)
             return 0;
     for (size_t i = 0; i < found->room; i++)
-        if (!bytes_are_zero(found->slots[i], GID_BYTES))
-            (void)gidnum_add(&g->live, found->slots[i], GC_NO_KEEPER);
+        if (!bytes_are_zero(found->slots[i], GID_BYTES) &&
+            note_live(g, found->slots[i], &unused, e) == -1)
+            return -1;
     return 0;
 }
 
 static int
-mark_live(struct gc *g, struct err *e)
+mark_once(struct gc *g, struct err *e)
 {
     CLEANUP(walk_freep)
     struct walk *w =
         walk_new(g->repo->store, &g->repo->keys, locate, g, g->cancel);
 
+    walk_note_by(w, note_live);
     for (size_t i = 0; i < g->n_refs; i++)
         if (cancel_check(g->cancel, e) == -1)
             return -1;
@@ -605,55 +735,79 @@ mark_live(struct gc *g, struct err *e)
             return err_wrap(e, "%s", g->refs[i].name);
     if (walk_run(w, e) == -1)
         return -1;
-    struct gidnum *found = walk_found(w);
-    g->live = *found;
-    *found = (struct gidnum){0};
     for (size_t i = 0; i < g->n_refs; i++)
         if (is_root(g, &g->refs[i]) && mark_late(g, &g->refs[i], e) == -1)
             return err_wrap(e, "%s", g->refs[i].name);
     return 0;
 }
 
+/* Again from the start if there was more than we knew: a backup had been
+ * published after we looked at the packs.  All that the refs need is found by
+ * looking once more, so it is done soon. */
+static int
+mark_live(struct gc *g, struct err *e)
+{
+    for (int i = 0; i < MARK_TRIES; i++) {
+        size_t known = g->n_segments;
+        if (mark_once(g, e) == -1)
+            return -1;
+        if (g->n_segments == known)
+            return 0;
+        for (size_t k = 0; k < g->n_segments; k++)
+            memset(g->segments[k].live, 0,
+                   (g->segments[k].segment.n_entries / 64 + (size_t)1) *
+                       sizeof(uint64_t));
+        gidnum_done(&g->shared);
+        g->n_live = 0;
+    }
+    return err_set(e, ERR_STORE, "the index changes faster than it is read");
+}
+
 /* ---- which copy of each is the one to keep ---------------------------- */
 
-typedef void each_fn(struct gc *g, uint32_t *keeper, uint32_t pack,
-                     const struct location *at);
+typedef void each_fn(struct gc *g, const uint8_t gid[GID_BYTES], uint32_t pack,
+                     uint32_t len);
 
 /* Each object that is alive, in each pack that has it. */
 static void
 each_live(struct gc *g, each_fn *fn)
 {
-    struct location at;
-
-    for (size_t i = 0; i < g->n_segments; i++) {
+    for (uint32_t i = 0; i < g->n_segments; i++) {
         const struct gc_segment *s = &g->segments[i];
         for (uint32_t k = 0; !s->gone && k < s->segment.n_entries; k++) {
-            uint32_t *keeper =
-                gidnum_find(&g->live, segment_entry(&s->segment, k, &at));
-            uint32_t number = keeper ? gc_pack_number(g, at.pack) : 0;
-            if (number && g->packs[number].listed &&
-                g->packs[number].owner == i)
-                fn(g, keeper, number, &at);
+            if (k % 64 == 0 && s->live[k / 64] == 0) {
+                k += 63;
+                continue;
+            }
+            if (!gc_is_live(s, k))
+                continue;
+            uint32_t number = s->packs[segment_pack_of(&s->segment, k)];
+            if (g->packs[number].listed && g->packs[number].owner == i)
+                fn(g, segment_gid(&s->segment, k), number,
+                   segment_len(&s->segment, k));
         }
     }
 }
 
 static void
-count_live(struct gc *g, uint32_t *keeper, uint32_t number,
-           const struct location *at)
+count_live(struct gc *g, const uint8_t gid[GID_BYTES], uint32_t number,
+           uint32_t len)
 {
-    (void)keeper;
-    g->packs[number].live += at->len;
+    (void)gid;
+    g->packs[number].live += len;
 }
 
 /* The fuller of two packs keeps it: the other may become empty. */
 static void
-choose_keeper(struct gc *g, uint32_t *keeper, uint32_t number,
-              const struct location *at)
+choose_keeper(struct gc *g, const uint8_t gid[GID_BYTES], uint32_t number,
+              uint32_t len)
 {
-    const struct gc_pack *p = &g->packs[number], *best = &g->packs[*keeper];
+    uint32_t *keeper = gidnum_find(&g->shared, gid);
 
-    (void)at;
+    (void)len;
+    if (!keeper)
+        return;
+    const struct gc_pack *p = &g->packs[number], *best = &g->packs[*keeper];
     if (p->condemned && RULE(second_copy)) /* it is no copy to count on */
         return;
     if (*keeper == GC_NO_KEEPER || p->live > best->live ||
@@ -663,68 +817,33 @@ choose_keeper(struct gc *g, uint32_t *keeper, uint32_t number,
 }
 
 static void
-count_needed(struct gc *g, uint32_t *keeper, uint32_t number,
-             const struct location *at)
+count_needed(struct gc *g, const uint8_t gid[GID_BYTES], uint32_t number,
+             uint32_t len)
 {
+    const uint32_t *keeper = gidnum_find(&g->shared, gid);
     struct gc_pack *p = &g->packs[number];
 
-    if (*keeper != number)
+    if (keeper ? *keeper != number : p->condemned && RULE(second_copy))
         return;
-    p->needed += at->len;
+    p->needed += len;
     p->n_needed++;
-    g->result->live_bytes += at->len;
-}
-
-/* Who has lost something does not throw anything away: it may be in a pack
- * that no index names. */
-static int
-check_complete(struct gc *g, struct err *e)
-{
-    struct location at[INDEX_MAX_LOCATIONS];
-
-    for (size_t i = 0; i < g->live.room; i++) {
-        const uint8_t *gid = g->live.slots[i];
-        if (bytes_are_zero(gid, GID_BYTES) ||
-            g->live.values[i] != GC_NO_KEEPER || find_places(g, gid, at) > 0)
-            continue;
-        if (locate(g, gid, at, e) == -1)
-            return -1;
-    }
-    return 0;
+    g->result->live_bytes += len;
 }
 
 static void
-recount(struct gc *g)
+assign_keepers(struct gc *g)
 {
-    g->result->live_bytes = 0;
-    for (size_t i = 0; i < g->n_packs; i++)
-        g->packs[i].live = g->packs[i].needed = g->packs[i].n_needed = 0;
-    for (size_t i = 0; i < g->live.room; i++)
-        g->live.values[i] = GC_NO_KEEPER;
+    mark_condemned(g);
     each_live(g, count_live);
-    each_live(g, choose_keeper);
+    if (g->shared.n > 0)
+        each_live(g, choose_keeper);
     each_live(g, count_needed);
-}
-
-static int
-assign_keepers(struct gc *g, struct err *e)
-{
-    size_t segments = 0;
-
-    do { /* again if packs were found meanwhile */
-        segments = g->n_segments;
-        mark_condemned(g);
-        recount(g);
-        if (check_complete(g, e) == -1)
-            return -1;
-    } while (g->n_segments != segments);
-    g->result->objects = g->live.n;
+    g->result->objects = g->n_live;
     for (size_t i = 1; i < g->n_packs; i++)
         if (g->packs[i].listed) {
             g->result->packs++;
             g->result->pack_bytes += g->packs[i].bytes;
         }
-    return 0;
 }
 
 int
@@ -740,5 +859,6 @@ gc_look(struct gc *g, struct err *e)
         (RULE(order) && look_at_packs(g, e) == -1) ||
         look_at_backups(g, e) == -1 || mark_live(g, e) == -1)
         return -1;
-    return assign_keepers(g, e);
+    assign_keepers(g);
+    return 0;
 }

@@ -301,6 +301,25 @@ index_refresh(struct index *x, struct err *e)
 }
 
 int
+index_segment(struct index *x, const uint8_t id[NAME_ID_BYTES],
+              struct segment *out, struct err *e)
+{
+    const struct loaded *l = NULL;
+
+    (void)pthread_rwlock_rdlock(&x->lock);
+    for (size_t i = x->n; i > 0 && !l; i--)
+        if (memcmp(x->loaded[i - 1]->id, id, NAME_ID_BYTES) == 0)
+            l = x->loaded[i - 1];
+    (void)pthread_rwlock_unlock(&x->lock);
+    if (!l)
+        return 0;
+    if (l->damaged)
+        return err_set(e, ERR_CORRUPT, "%s", x->damage);
+    *out = l->segment;
+    return 1;
+}
+
+int
 index_publish(struct index *x, struct segment_builder *b, int64_t now_ns,
               uint64_t *out_bytes, struct err *e)
 {

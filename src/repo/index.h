@@ -41,6 +41,11 @@ void index_heed(struct index *x, struct lost *l);
 /* Load the segments that the store has and we don't.  ERR_STORE, ERR_UNSUP. */
 int index_refresh(struct index *x, struct err *e);
 
+/* The segment of that id, for as long as the index is there: 1; 0 if it is not
+ * loaded.  ERR_CORRUPT if it is damaged. */
+int index_segment(struct index *x, const uint8_t id[NAME_ID_BYTES],
+                  struct segment *out, struct err *e);
+
 /* Store what `b` holds as one more delta and look it up from then on. */
 int index_publish(struct index *x, struct segment_builder *b, int64_t now_ns,
                   uint64_t *out_bytes, struct err *e);

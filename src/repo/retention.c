@@ -96,7 +96,7 @@ keep_newest_of_each(period_fn *period, uint32_t many,
 
 void
 retention_apply(const struct retention_policy *p, const int64_t *times_ns,
-                size_t n, int64_t now_ns, unsigned *out)
+                size_t n, unsigned *out)
 {
     const struct {
         period_fn *period;
@@ -110,7 +110,7 @@ retention_apply(const struct retention_policy *p, const int64_t *times_ns,
 
     for (size_t i = 0; i < n; i++) {
         out[i] = i < p->last ? KEPT_LAST : 0;
-        if (p->within_ns > 0 && times_ns[i] >= now_ns - p->within_ns)
+        if (p->within_ns > 0 && times_ns[0] - times_ns[i] <= p->within_ns)
             out[i] |= KEPT_WITHIN;
     }
     for (size_t i = 0; i < ARRAY_LEN(rules); i++)

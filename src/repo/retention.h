@@ -14,9 +14,15 @@
 #include <stdint.h>
 
 /* "Daily n": the newest backup of each of the n latest days that have one. */
+#define RETENTION_ALL UINT32_MAX
+
 struct retention_policy {
-    uint32_t last, hourly, daily, weekly, monthly, yearly;
-    int64_t within_ns; /* keep all that are at most so old; 0: no such rule */
+    uint32_t last, hourly, daily, weekly, monthly,
+        yearly; /* or RETENTION_ALL */
+    /* Keep all that are at most so much older than the newest; 0: no such
+     * rule.  Not than now: a machine that is backed up no more loses nothing,
+     * and no clock of a host matters. */
+    int64_t within_ns;
 };
 
 enum retention_reason {
@@ -38,7 +44,7 @@ bool retention_is_empty(const struct retention_policy *p);
  * i-th is kept (enum retention_reason), 0 if it isn't.
  */
 void retention_apply(const struct retention_policy *p, const int64_t *times_ns,
-                     size_t n, int64_t now_ns, unsigned *out);
+                     size_t n, unsigned *out);
 
 /* "daily", "last": for people; the reason is one bit. */
 const char *retention_reason_name(enum retention_reason reason);

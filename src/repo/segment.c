@@ -208,13 +208,12 @@ segment_prefetch(const struct segment *s, const uint8_t gid[GID_BYTES])
     __builtin_prefetch(s->blooms + bloom_block(gid, s->n_blooms) * BLOOM_BYTES);
 }
 
-size_t
-segment_find(const struct segment *s, const uint8_t gid[GID_BYTES],
-             struct location *out, size_t max)
+bool
+segment_first(const struct segment *s, const uint8_t gid[GID_BYTES],
+              uint32_t *out)
 {
     uint32_t low = 0;
     uint32_t high = bucket_end(s, bucket_of(gid, s->fanout_bits), &low);
-    size_t n = 0;
 
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
@@ -223,12 +222,44 @@ segment_find(const struct segment *s, const uint8_t gid[GID_BYTES],
         else
             high = mid;
     }
-    for (; low < s->n_entries && n < max; low++, n++) {
-        if (memcmp(entry_at(s, low), gid, GID_BYTES) != 0)
+    *out = low;
+    return low < s->n_entries && memcmp(entry_at(s, low), gid, GID_BYTES) == 0;
+}
+
+size_t
+segment_find(const struct segment *s, const uint8_t gid[GID_BYTES],
+             struct location *out, size_t max)
+{
+    uint32_t at = 0;
+    size_t n = 0;
+
+    if (!segment_first(s, gid, &at))
+        return 0;
+    for (; at < s->n_entries && n < max; at++, n++) {
+        if (memcmp(entry_at(s, at), gid, GID_BYTES) != 0)
             break;
-        get_location(s, entry_at(s, low), &out[n]);
+        get_location(s, entry_at(s, at), &out[n]);
     }
     return n;
+}
+
+const uint8_t *
+segment_gid(const struct segment *s, uint32_t i)
+{
+    assert(i < s->n_entries);
+    return entry_at(s, i);
+}
+
+uint32_t
+segment_pack_of(const struct segment *s, uint32_t i)
+{
+    return get_le32(segment_gid(s, i) + GID_BYTES);
+}
+
+uint32_t
+segment_len(const struct segment *s, uint32_t i)
+{
+    return get_le24(segment_gid(s, i) + 24);
 }
 
 const uint8_t *

@@ -61,6 +61,16 @@ struct location {
 size_t segment_find(const struct segment *s, const uint8_t gid[GID_BYTES],
                     struct location *out, size_t max);
 
+/* The first entry of an object; those behind it may be its too.  False if there
+ * is none. */
+bool segment_first(const struct segment *s, const uint8_t gid[GID_BYTES],
+                   uint32_t *out);
+/* Of the i-th entry, i < n_entries: its id (borrowed), the number of its pack,
+ * and its length there. */
+const uint8_t *segment_gid(const struct segment *s, uint32_t i);
+uint32_t segment_pack_of(const struct segment *s, uint32_t i);
+uint32_t segment_len(const struct segment *s, uint32_t i);
+
 /* The i-th entry, i < n_entries, in order of ids; gid is borrowed. */
 const uint8_t *segment_entry(const struct segment *s, uint32_t i,
                              struct location *out);

@@ -37,6 +37,7 @@ struct walk {
     void *cookie;
     struct cancel *cancel;
     struct frontier levels[NODE_LEVEL_MAX + 1];
+    walk_note_fn *note; /* or NULL */
     struct gidnum found;
 };
 
@@ -71,6 +72,12 @@ walk_freep(struct walk **w)
     walk_free(*w);
 }
 
+void
+walk_note_by(struct walk *w, walk_note_fn *note)
+{
+    w->note = note;
+}
+
 struct gidnum *
 walk_found(struct walk *w)
 {
@@ -83,6 +90,8 @@ note(struct walk *w, const uint8_t gid[GID_BYTES], bool *out_new, struct err *e)
 {
     if (bytes_are_zero(gid, GID_BYTES))
         return err_set(e, ERR_CORRUPT, "an object's id is zero");
+    if (w->note)
+        return w->note(w->cookie, gid, out_new, e);
     *out_new = gidnum_add(&w->found, gid, 0);
     return 0;
 }

@@ -547,6 +547,34 @@ a_policy_goes_by_the_storages_time(void **state)
     assert_int_equal(plan.n, 2);
 }
 
+/* Neither a host whose clock is ahead nor backups that are from the future make
+ * a policy forget what it should keep. */
+static void
+a_policy_does_not_trust_the_hosts_clock(void **state)
+{
+    struct world *w = *state;
+    CLEANUP(forget_plan_done) struct forget_plan plan = {0};
+    const struct retention_policy days = {.within_ns = 48 * HOUR_NS};
+
+    for (int i = 0; i < 4; i++) {
+        back_up(w, i);
+        vclock_pass_hours(24);
+    }
+    vclock_skew_ns = 100 * 24 * HOUR_NS;
+    assert_ok(forget_by_policy(w->f.r, &days, NULL, 0, &plan, e));
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(plan.items[i].reasons, i < 3 ? KEPT_WITHIN : 0);
+    forget_plan_done(&plan);
+    vclock_skew_ns = -25 * HOUR_NS;
+    assert_fails(forget_by_policy(w->f.r, &days, NULL, 0, &plan, e), ERR_STORE,
+                 "future");
+    forget_plan_done(&plan);
+    const char *last = w->ids[3]; /* asked for by its id, it goes */
+    assert_ok(forget_by_name(w->f.r, &last, 1, &plan, e));
+    assert_int_equal(plan.n, 1);
+    vclock_skew_ns = 0;
+}
+
 int
 main(void)
 {
@@ -568,6 +596,7 @@ main(void)
         TEST(a_dry_run_changes_nothing),
         TEST(retired_backups_are_not_listed_and_not_the_latest),
         TEST(a_policy_goes_by_the_storages_time),
+        TEST(a_policy_does_not_trust_the_hosts_clock),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
