@@ -30,12 +30,15 @@ get(struct scan *s, const char *name, struct buf *out, struct err *why,
 /* Backups and maintenance stop at a list that they can't read, and a backup
  * whose mark is damaged is not retired. */
 static void
-report(struct scan *s, const char *name, const struct err *why)
+report(struct scan *s, const char *name, const struct err *why,
+       const char *remedy)
 {
-    if (why->code == ERR_CORRUPT || why->code == ERR_LIMIT ||
-        why->code == ERR_UNSUP)
-        scan_fault(s, &(struct check_fault){
-                          .what = CHECK_NOTICE, .name = name, .why = why->msg});
+    if (why->code != ERR_CORRUPT && why->code != ERR_LIMIT &&
+        why->code != ERR_UNSUP)
+        return;
+    CLEANUP(freep) char *text = xasprintf("%s; %s", why->msg, remedy);
+    scan_fault(s, &(struct check_fault){
+                      .what = CHECK_NOTICE, .name = name, .why = text});
 }
 
 static int
@@ -59,7 +62,9 @@ note_list(void *cookie, const char *name, const struct store_stat *stat,
             if (list.entries[i].kind <= CONDEMNED_META)
                 (void)gidset_add(&s->condemned, list.entries[i].sum);
     if (!s->noticed)
-        report(s, name, &why);
+        report(s, name, &why,
+               "backups and prune stop at it: remove it while no prune runs, "
+               "and run \"vmkeep repair\"");
     return rc == -1 ? -1 : 0;
 }
 
@@ -77,7 +82,7 @@ note_mark(void *cookie, const char *name, const struct store_stat *stat,
     int rc = get(s, name, &bytes, &why, e);
     if (rc != 1 || retired_unpack(bytes.p, bytes.len, name, &s->repo->config,
                                   &ref, &why) == -1) {
-        report(s, name, &why);
+        report(s, name, &why, "remove it, and forget the backup again");
         return rc == -1 ? -1 : 0;
     }
     if (s->n_marks == s->room_marks) {

@@ -249,6 +249,24 @@ def wait_for(condition, what):
         time.sleep(0.02)
 
 
+def under_way(box, *args, reading=False):
+    """A long command that has begun, or has read something: it, and what it
+    answered to SIGUSR1."""
+    # Once it asks for the password, no signal kills it unseen any more.
+    child = box.start(*args, '--json', '--no-progress', '--password-command',
+                      f'echo ready >&2; echo {PASSWORD}')
+    assert child.stderr.readline() == b'ready\n'
+    while True:
+        child.send_signal(signal.SIGUSR1)
+        ready, _, _ = select.select([child.stdout], [], [], 0.002)
+        if ready:
+            line = os.read(child.stdout.fileno(), 65536)
+            assert line, child.stderr.read()
+            p = json.loads(line.splitlines()[0])
+            if p['done_bytes'] > 0 or not reading:
+                return child, p
+
+
 def matches(pattern, text):
     assert re.search(pattern, text), f'no {pattern!r} in {text!r}'
 

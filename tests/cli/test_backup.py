@@ -5,11 +5,10 @@ the machine itself comes back is tested in tests/qemu."""
 import json
 import os
 import random
-import select
 import shutil
 import signal
 
-from harness import PASSWORD, Machine, Skip, Terminal, main, matches
+from harness import Machine, Skip, Terminal, main, matches, under_way
 
 UUID = '6ba7b810-9dad-11d1-80b4-00c04fd430c8'
 
@@ -182,21 +181,6 @@ def test_a_machine_that_was_never_started(box):
     r = box.run('backup', '--qmp', m.socket)
     assert r.code in (1, 20) and 'prelaunch' in r.err, r.err
     assert m.status() == 'prelaunch'
-
-
-def under_way(box, *args):
-    """A long command that has begun: it has answered SIGUSR1."""
-    # Once it asks for the password, no signal kills it unseen any more.
-    child = box.start(*args, '--json', '--no-progress', '--password-command',
-                      f'echo ready >&2; echo {PASSWORD}')
-    assert child.stderr.readline() == b'ready\n'
-    while True:
-        child.send_signal(signal.SIGUSR1)
-        ready, _, _ = select.select([child.stdout], [], [], 0.01)
-        if ready:
-            line = os.read(child.stdout.fileno(), 65536)
-            assert line, child.stderr.read()
-            return child, json.loads(line.splitlines()[0])
 
 
 def test_by_savevm(box):

@@ -5,13 +5,12 @@ import fcntl
 import json
 import os
 import random
-import select
 import shutil
 import signal
 import struct
 import subprocess
 
-from harness import PASSWORD, Machine, Skip, main, matches
+from harness import Machine, Skip, main, matches, under_way
 
 MIB = 1 << 20
 
@@ -217,23 +216,6 @@ def test_of_a_running_machine(box):
     assert m.status() == 'running'
 
 
-def under_way(box, *args):
-    """An import that has begun to read: it has answered SIGUSR1."""
-    child = box.start(*args, '--json', '--no-progress', '--password-command',
-                      f'echo ready >&2; echo {PASSWORD}')
-    assert child.stderr.readline() == b'ready\n'
-    while True:
-        child.send_signal(signal.SIGUSR1)
-        ready, _, _ = select.select([child.stdout], [], [], 0.002)
-        if ready:
-            line = os.read(child.stdout.fileno(), 65536)
-            assert line, child.stderr.read()
-            p = json.loads(line.splitlines()[0])
-            assert p['subject'] == 'm', p
-            if p['done_bytes'] > 0:
-                return child
-
-
 def failed_under_way(box, name, disturb):
     """The error of an import that was disturbed in the middle; one that was
     faster than we are is tried again, with bytes that are new to it."""
@@ -242,7 +224,8 @@ def failed_under_way(box, name, disturb):
         with open(path, 'wb') as f:
             for _ in range(200):
                 f.write(os.urandom(MIB))
-        child = under_way(box, 'import', path, '--name', 'm')
+        child, p = under_way(box, 'import', path, '--name', 'm', reading=True)
+        assert p['subject'] == 'm', p
         child.send_signal(signal.SIGSTOP)
         disturb(child, path)
         child.send_signal(signal.SIGCONT)

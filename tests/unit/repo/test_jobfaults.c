@@ -31,7 +31,8 @@ struct world {
     uint64_t packs; /* in the template */
     bool may_go;    /* backup 0 is not to be restored any more */
     unsigned done, not_done;
-    unsigned halves, stuck; /* rounds with half an object */
+    unsigned halves, stuck;    /* rounds with half an object */
+    char notice[NAME_MAX_LEN]; /* the last damaged one that a check found */
 };
 
 struct job {
@@ -269,31 +270,40 @@ restore_all(struct world *w, struct repo *r, struct err *e)
     return 0;
 }
 
+struct first {
+    struct world *w;
+    struct err err;
+};
+
 static void
 first_fault(void *cookie, const struct check_fault *f)
 {
-    struct err *e = cookie;
+    struct first *x = cookie;
 
-    if (e->code == ERR_OK)
-        (void)err_set(e, ERR_CORRUPT, "%s %s: %s", check_what_name(f->what),
-                      f->name, f->why);
+    if (x->err.code == ERR_OK)
+        (void)err_set(&x->err, ERR_CORRUPT, "%s %s: %s",
+                      check_what_name(f->what), f->name, f->why);
+    if (f->what == CHECK_NOTICE) {
+        assert_non_null(strstr(f->why, "; "));
+        (void)strncpy(x->w->notice, f->name, sizeof(x->w->notice) - 1);
+    }
 }
 
 static int
 check_all(struct world *w, struct repo *r, struct err *e)
 {
-    struct err fault = {0};
+    struct first first = {.w = w};
     const struct check_options o = {.data.read = CHECK_READ_ALL,
                                     .threads = 1,
                                     .fault = first_fault,
-                                    .fault_cookie = &fault};
+                                    .fault_cookie = &first};
     struct check_result result;
 
     if (check_repo(r, &o, w->cancel, &result, e) == -1)
         return -1;
     if (result.faults == 0)
         return 0;
-    *e = fault;
+    *e = first.err;
     return err_wrap(e, "a check found damage");
 }
 
@@ -334,17 +344,25 @@ mend(struct world *w, struct repo *r, struct err *e)
 }
 
 /* The store shows half an object, as no real one does: that is damage, which a
- * check has found.  It may be in the way, but no backup is the worse for it. */
+ * check has found.  It may be in the way until one does what the check says,
+ * but no backup is the worse for it. */
 static int
 live_with_half(struct world *w, struct store *st, struct err *e)
 {
-    struct err ignored = {0};
+    struct err why = {0};
 
     w->halves++;
     if (try(w, st, mend, e) == -1)
         return err_wrap(e, "half an object can't be repaired");
-    w->stuck += go_on(w, st, &ignored) == -1;
-    return try(w, st, restore_all, e);
+    if (!w->notice[0])
+        return go_on(w, st, e);
+    w->stuck++;
+    if (try(w, st, w->job->run, &why) == 0 && try(w, st, must_be_done, e) == -1)
+        return -1;
+    if (try(w, st, restore_all, e) == -1 ||
+        store_remove(st, w->notice, e) == -1 || try(w, st, mend, e) == -1)
+        return err_wrap(e, "without the notice");
+    return go_on(w, st, e);
 }
 
 static int
@@ -355,6 +373,7 @@ check(void *cookie, struct store *inner, const struct store_fault *f, int rc,
 
     struct err why = {0};
 
+    w->notice[0] = '\0';
     w->may_go = w->job->retired;
     w->done += rc == 0;
     w->not_done += rc == -1;
@@ -393,7 +412,7 @@ sweep(struct world *w)
     if (rc == -1)
         fail_msg("%s: %s", w->job->name, e.msg);
     print_message("# %s: %llu points, %u done, %u not, 0 failures; half an "
-                  "object %u times, in the way %u times\n",
+                  "object %u times, a notice %u times\n",
                   w->job->name, (unsigned long long)rounds, w->done,
                   w->not_done, w->halves, w->stuck);
     assert_true(rounds > (all ? w->job->least : w->job->least / STEP));
