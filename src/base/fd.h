@@ -17,7 +17,8 @@ void fd_closep(int *fd);
 void fd_close(int *fd); /* the same, by name; sets *fd to -1 */
 
 /* All n bytes or ERR_IO; EINTR is retried.  `what` names the file.  For
- * blocking descriptors, in programs that ignore SIGPIPE. */
+ * blocking descriptors, in programs that ignore SIGPIPE.  fd_pwrite gives large
+ * ones to the kernel in pieces that its page cache takes well. */
 int fd_write(int fd, const void *p, size_t n, const char *what, struct err *e);
 int fd_pwrite(int fd, const void *p, size_t n, uint64_t offset,
               const char *what, struct err *e);

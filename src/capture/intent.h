@@ -40,8 +40,9 @@ struct intent {
     bool had_events;
     char *snapshot; /* tag of our internal snapshot, "" if there is to be none:
                        then it is all that there is to be undone */
-    char *bitmap; /* name of the tracking bitmaps that it adds (tracking.h), ""
-                     if it adds none */
+    char *bitmap; /* name of the tracking bitmaps that it adds (tracking.h), or
+                     with `snapshot` what the names of the snapshots begin with
+                     that stay for the next one; "": there are none */
     char *nbd_path; /* our NBD server's socket, "" if it is not to be ours */
     struct intent_disk *disks;
     size_t n_disks;

@@ -207,7 +207,7 @@ capture(const struct capture_way *way, struct live *l, struct err *e)
 /* The bitmaps mean the id under which it was to be published, which it may
  * have lost if this host was suspended. */
 static int
-publish(struct live *l, struct err *e)
+publish(const struct capture_way *way, struct live *l, struct err *e)
 {
     CLEANUP(freep) char *id = xstrdup(l->manifest->id);
 
@@ -223,7 +223,7 @@ publish(struct live *l, struct err *e)
         l->intent ? intent_machine_lives(l->intent) : l->options->no_tracking;
     go_home(l);
     if (settle)
-        live_settle_tracking(l);
+        way->settle(l);
     return 0;
 }
 
@@ -260,7 +260,7 @@ run(const struct capture_way *way, struct live *l, const char *socket,
     fill_manifest(l, way->method);
     if (way->begin)
         report_disks(l);
-    return publish(l, e);
+    return publish(way, l, e);
 }
 
 int
@@ -309,6 +309,7 @@ capture_live(struct repo *r, const char *socket,
         .prepare = live_prepare,
         .window = live_window,
         .pull = live_pull,
+        .settle = live_settle_tracking,
     };
 
     return capture_by(&way, r, socket, o, cancel, out, e);

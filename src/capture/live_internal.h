@@ -26,6 +26,8 @@ struct guard;
 struct intent;
 struct machine;
 struct manifest;
+struct qcow2_layers;
+struct qcow2_snapshot;
 struct qmp;
 struct ramspool;
 struct repo;
@@ -94,6 +96,8 @@ struct capture_way {
     int (*prepare)(struct live *l, struct err *e);
     int (*window)(struct live *l, struct err *e);
     int (*pull)(struct live *l, struct err *e);
+    /* The backup is published: remove what was kept for it. */
+    void (*settle)(struct live *l);
 };
 int capture_by(const struct capture_way *way, struct repo *r,
                const char *socket, const struct capture_options *o,
@@ -102,6 +106,20 @@ int capture_by(const struct capture_way *way, struct repo *r,
 
 /* savevm.c */
 void savevm_free(struct savevm *s); /* NULL is allowed */
+/* The image of disk number i, as it was opened last. */
+const struct qcow2_layers *savevm_layers(const struct savevm *s, size_t i);
+
+/* savevm_tracking.c: the same by snapshots of the disks that stay in their
+ * images until the next backup; see live_tracking.c. */
+int savevm_begin_backup(struct live *l, struct err *e);
+void savevm_name_tracking(struct live *l);
+/* At the instant, the guest stands still.  A QEMU that cannot is a warning. */
+void savevm_take_tracking(struct live *l);
+void savevm_settle_tracking(struct live *l);
+/* The snapshot that disk number i is compared with, in the image as it was
+ * opened last; NULL if there is none (any more). */
+const struct qcow2_snapshot *savevm_base_snapshot(const struct live *l,
+                                                  size_t i);
 
 /* live_preflight.c: can it be captured live?  Fills machine and disks. */
 int live_preflight(struct live *l, struct err *e);

@@ -37,6 +37,7 @@ struct savevm_disk {
     char *path; /* of its image, for us */
     struct qcow2_layers *layers;
     struct qcow2_layered *view;
+    struct qcow2_layered *older; /* what it is compared with, or NULL */
 };
 
 struct savevm {
@@ -53,11 +54,18 @@ savevm_free(struct savevm *s)
         return;
     for (size_t i = 0; i < s->n; i++) {
         qcow2_layered_close(s->disks[i].view);
+        qcow2_layered_close(s->disks[i].older);
         qcow2_layers_close(s->disks[i].layers);
         free(s->disks[i].path);
     }
     free(s->disks);
     free(s);
+}
+
+const struct qcow2_layers *
+savevm_layers(const struct savevm *s, size_t i)
+{
+    return s->disks[i].layers;
 }
 
 /* ---- preflight ----------------------------------------------------------- */
@@ -202,6 +210,14 @@ savevm_preflight(struct live *l, struct err *e)
 
 /* ---- prepare ------------------------------------------------------------- */
 
+/* QEMU stops the guest, but lets it go on before a second snapshot could be
+ * made of the same instant. */
+static bool
+stops_itself(const struct live *l)
+{
+    return l->intent->bitmap[0] && l->machine->running;
+}
+
 static int
 write_intent(struct live *l, struct err *e)
 {
@@ -211,9 +227,14 @@ write_intent(struct live *l, struct err *e)
     free(in->snapshot);
     in->snapshot = xcalloc(1, LABEL_MAX);
     label_make(in->snapshot, in->run, LABEL_SNAPSHOT, 0);
+    savevm_name_tracking(l);
     for (size_t i = 0; i < l->n_disks; i++)
         intent_add_disk(in, l->disks[i].disk->qdev, l->disks[i].disk->node);
-    return intent_save(in, e);
+    /* On disk the window counts as open until it has been closed. */
+    in->window_open = stops_itself(l);
+    int rc = intent_save(in, e);
+    in->window_open = false;
+    return rc;
 }
 
 static int
@@ -233,6 +254,42 @@ savevm_prepare(struct live *l, struct err *e)
 /* ---- the pause ----------------------------------------------------------- */
 
 static int
+stop_guest(struct live *l, struct err *e)
+{
+    if (!stops_itself(l))
+        return 0;
+    if (guard_open_window(l->guard, 2 * SNAPSHOT_PATIENCE_MS, e) == -1)
+        return -1;
+    l->intent->window_open = true;
+    return qmp_run(l->qmp, "stop", NULL, NULL, e);
+}
+
+static int
+continue_guest(struct live *l, struct err *e)
+{
+    if (!stops_itself(l))
+        return 0;
+    if (qmp_run(l->qmp, "cont", NULL, NULL, e) == -1)
+        return -1;
+    l->intent->window_open = false;
+    if (guard_close_window(l->guard, e) == -1)
+        return -1;
+    return intent_save(l->intent, e);
+}
+
+static int
+take_snapshots(struct live *l, struct err *e)
+{
+    int rc = stop_guest(l, e);
+
+    if (rc == 0)
+        rc = snapshot_take(l->qmp, l->intent, l->savevm->vmstate_disk, e);
+    if (rc == 0 && l->intent->bitmap[0])
+        savevm_take_tracking(l);
+    return rc == 0 ? continue_guest(l, e) : -1; /* else it is undone */
+}
+
+static int
 savevm_window(struct live *l, struct err *e)
 {
     struct capture_pause *p = &l->result->pause;
@@ -244,7 +301,7 @@ savevm_window(struct live *l, struct err *e)
     uint64_t begin = clock_mono_ns();
     l->instant_ns = clock_wall_ns();
     qmp_set_timeout_ms(l->qmp, SNAPSHOT_PATIENCE_MS);
-    int rc = snapshot_take(l->qmp, l->intent, l->savevm->vmstate_disk, e);
+    int rc = take_snapshots(l, e);
     qmp_set_timeout_ms(l->qmp, QMP_TIMEOUT_MS);
     if (rc == -1)
         return err_wrap(e, "machine %s cannot be captured by savevm",
@@ -298,20 +355,57 @@ open_view(struct live *l, size_t i, struct err *e)
     return 0;
 }
 
+/* What the disk was at the backup before, in the same file. */
+static int
+open_older(struct live *l, size_t i, struct err *e)
+{
+    struct savevm_disk *s = &l->savevm->disks[i];
+    const struct qcow2_snapshot *base = savevm_base_snapshot(l, i);
+
+    if (!l->disks[i].base)
+        return 0;
+    if (base)
+        return qcow2_layers_view(s->layers, base, &s->older, e);
+    l->disks[i].base = NULL;
+    l->disks[i].why_full = "its snapshot of the backup before is gone";
+    return 0;
+}
+
+static int
+fill_volume(struct live *l, size_t i, struct volume_writer *v, struct err *e)
+{
+    struct savevm_disk *s = &l->savevm->disks[i];
+    struct qcow2_view *view = qcow2_layered_view(s->view);
+    struct reached r = {l, l->disks[i].disk->name, l->done_bytes};
+
+    if (!s->older)
+        return viewsource_copy_disk(view, false, v, note_reached, &r, l->cancel,
+                                    e);
+    /* It is there as well as the new one, so the two can be compared. */
+    struct qcow2_view *older = qcow2_layered_view(s->older);
+    if (viewsource_copy_changes(older, view, v, note_reached, &r, l->cancel,
+                                e) == -1)
+        return -1;
+    l->disks[i].read_bytes = qcow2_view_read_bytes(older);
+    return qcow2_view_recheck(older, e);
+}
+
 static int
 copy_disk(struct live *l, size_t i, struct err *e)
 {
-    const struct disk *d = l->disks[i].disk;
-    CLEANUP(freep) char *name = xasprintf("disk/%s", d->name);
+    struct live_disk *d = &l->disks[i];
+    CLEANUP(freep) char *name = xasprintf("disk/%s", d->disk->name);
     CLEANUP(volume_abandonp) struct volume_writer *v = NULL;
-    struct reached r = {l, d->name, l->done_bytes};
     struct volume_root root = {0};
 
-    if (volume_begin(l->backup, name, d->size_bytes, &v, e) == -1 ||
-        viewsource_copy_disk(qcow2_layered_view(l->savevm->disks[i].view),
-                             false, v, note_reached, &r, l->cancel, e) == -1 ||
-        volume_end(&v, &root, e) == -1)
+    if (open_older(l, i, e) == -1 ||
+        (d->base ? volume_begin_on(l->backup, name, d->base, &v, e)
+                 : volume_begin(l->backup, name, d->disk->size_bytes, &v, e)) ==
+            -1 ||
+        fill_volume(l, i, v, e) == -1 || volume_end(&v, &root, e) == -1)
         return -1;
+    d->read_bytes +=
+        qcow2_view_read_bytes(qcow2_layered_view(l->savevm->disks[i].view));
     manifest_add_volume(l->manifest, name, &root);
     return 0;
 }
@@ -349,18 +443,71 @@ pull_disk(struct live *l, size_t i, struct err *e)
     return 0;
 }
 
+static void
+close_views(struct savevm_disk *s)
+{
+    qcow2_layered_close(STEAL(s->view));
+    qcow2_layered_close(STEAL(s->older));
+}
+
+static int
+pull_disks(struct live *l, struct err *e)
+{
+    for (size_t i = 0; i < l->n_disks; i++)
+        if (pull_disk(l, i, e) == -1)
+            return -1;
+    if (!l->savevm->has_state)
+        return err_set(e, ERR_QEMU, "the snapshot has no machine state");
+    return 0;
+}
+
+/* What it was built on turns out to be damaged.  The snapshot is still there:
+ * read all of it, into a backup that is built on none. */
+static int
+pull_disks_anew(struct live *l, struct err *e)
+{
+    struct manifest *again = manifest_new();
+
+    memcpy(again->id, l->manifest->id, sizeof(again->id));
+    manifest_free(l->manifest);
+    l->manifest = again;
+    for (size_t i = 0; i < l->n_disks; i++) {
+        if (l->disks[i].base)
+            l->disks[i].why_full = "the backup before is damaged";
+        l->disks[i].base = NULL;
+        l->disks[i].read_bytes = 0;
+        close_views(&l->savevm->disks[i]);
+    }
+    backup_abandonp(&l->backup);
+    ramspool_free(STEAL(l->spool));
+    l->savevm->has_state = false;
+    l->done_bytes = 0;
+    if (ramspool_create(l->scratch_dir, &l->spool, e) == -1 ||
+        backup_begin(l->repo, NULL, l->cancel, &l->backup, e) == -1)
+        return -1;
+    return pull_disks(l, e);
+}
+
+/* Is it perhaps the base's fault? */
+static bool
+may_blame_base(const struct live *l, const struct err *e)
+{
+    return l->base && (e->code == ERR_CORRUPT || e->code == ERR_UNSUP ||
+                       e->code == ERR_USAGE || e->code == ERR_NOENT);
+}
+
 static int
 savevm_pull(struct live *l, struct err *e)
 {
     l->total_bytes = l->machine->ram_bytes;
     for (size_t i = 0; i < l->n_disks; i++)
         l->total_bytes += l->disks[i].disk->size_bytes;
-    for (size_t i = 0; i < l->n_disks; i++)
-        if (pull_disk(l, i, e) == -1)
-            return -1;
-    if (!l->savevm->has_state)
-        return err_set(e, ERR_QEMU, "the snapshot has no machine state");
-    return live_pull_spool(l, e);
+    int rc = pull_disks(l, e);
+    if (rc == -1 && may_blame_base(l, e)) {
+        err_clear(e);
+        rc = pull_disks_anew(l, e);
+    }
+    return rc == -1 ? -1 : live_pull_spool(l, e);
 }
 
 int
@@ -371,9 +518,11 @@ capture_savevm(struct repo *r, const char *socket,
     static const struct capture_way way = {
         .method = "savevm",
         .preflight = savevm_preflight,
+        .begin = savevm_begin_backup,
         .prepare = savevm_prepare,
         .window = savevm_window,
         .pull = savevm_pull,
+        .settle = savevm_settle_tracking,
     };
 
     return capture_by(&way, r, socket, o, cancel, out, e);

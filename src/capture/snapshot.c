@@ -211,7 +211,9 @@ resume_if_stuck(struct qmp *q, const struct intent *in, struct err *e)
     if (qmp_run(q, "query-status", NULL, &reply, e) == -1)
         return -1;
     const char *status = json_string_value(json_object_get(reply, "status"));
-    if (in->was_running && status && strcmp(status, "save-vm") == 0)
+    if (in->was_running && status &&
+        (strcmp(status, "save-vm") == 0 ||
+         (in->window_open && strcmp(status, "paused") == 0)))
         return qmp_run(q, "cont", NULL, NULL, e);
     return 0;
 }
@@ -230,4 +232,57 @@ snapshot_remove(struct qmp *q, const struct intent *in, struct err *e)
         rc = delete_snapshot(q, in, e);
     qmp_set_timeout_ms(q, QMP_TIMEOUT_MS);
     return rc == 0 ? 0 : err_wrap(e, "snapshot %s", in->snapshot);
+}
+
+/* The first error is kept. */
+static int
+purge_node(struct qmp *q, const char *node, const json_t *image,
+           const char *prefix, const char *keep, struct err *e)
+{
+    const json_t *list = json_object_get(image, "snapshots");
+    struct err first = {0};
+    json_t *s = NULL;
+    size_t i = 0;
+
+    json_array_foreach(list, i, s)
+    {
+        const char *name = json_string_value(json_object_get(s, "name"));
+        if (!name || !text_starts(name, prefix) ||
+            (keep && text_starts(name, keep)))
+            continue;
+        struct err *why = first.code == ERR_OK ? &first : e;
+        (void)qmp_run(q, "blockdev-snapshot-delete-internal-sync",
+                      json_pack("{s:s, s:s}", "device", node, "name", name),
+                      NULL, why);
+        if (why == e)
+            err_clear(e);
+    }
+    *e = first;
+    return e->code == ERR_OK ? 0 : -1;
+}
+
+int
+snapshot_purge(struct qmp *q, const char *prefix, const char *keep,
+               struct err *e)
+{
+    CLEANUP(json_decrefp) json_t *blocks = NULL;
+    struct err first = {0};
+    json_t *b = NULL;
+    size_t i = 0;
+
+    if (qmp_run(q, "query-block", NULL, &blocks, e) == -1)
+        return -1;
+    json_array_foreach(blocks, i, b)
+    {
+        const json_t *in = json_object_get(b, "inserted");
+        const char *node = json_string_value(json_object_get(in, "node-name"));
+        struct err why = {0};
+        if (node &&
+            purge_node(q, node, json_object_get(in, "image"), prefix, keep,
+                       &why) == -1 &&
+            first.code == ERR_OK)
+            first = why;
+    }
+    *e = first;
+    return e->code == ERR_OK ? 0 : -1;
 }

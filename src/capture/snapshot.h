@@ -38,4 +38,10 @@ int snapshot_take(struct qmp *q, const struct intent *in, size_t vmstate_disk,
  */
 int snapshot_remove(struct qmp *q, const struct intent *in, struct err *e);
 
+/* Delete all snapshots, of disks alone, whose names begin with `prefix` but not
+ * with `keep` (NULL: no exception).  What fails is reported after all the rest
+ * was tried. */
+int snapshot_purge(struct qmp *q, const char *prefix, const char *keep,
+                   struct err *e);
+
 #endif

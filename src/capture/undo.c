@@ -383,6 +383,20 @@ close_passed_fd(struct qmp *q, const char *run, const char *kind)
 }
 
 static int
+undo_snapshots(struct qmp *q, const struct intent *in, bool tracking,
+               struct err *e)
+{
+    CLEANUP(freep) char *names = xasprintf("%s:", in->bitmap);
+    struct trying t = {0};
+
+    tried(&t, snapshot_remove(q, in, e), e);
+    if (tracking && in->bitmap[0])
+        tried(&t, snapshot_purge(q, names, NULL, e), e);
+    *e = t.first;
+    return e->code == ERR_OK ? 0 : -1;
+}
+
+static int
 undo_all(struct qmp *q, const struct intent *in, bool tracking, struct err *e)
 {
     struct trying t = {0};
@@ -390,7 +404,7 @@ undo_all(struct qmp *q, const struct intent *in, bool tracking, struct err *e)
 
     label_prefix(prefix, in->run);
     if (in->snapshot[0])
-        return snapshot_remove(q, in, e);
+        return undo_snapshots(q, in, tracking, e);
     tried(&t, undo_pause(q, in, e), e);
     tried(&t, remove_exports(q, prefix, e), e);
     /* First the socket that QEMU may keep without having made a server of it.

@@ -95,6 +95,96 @@ viewsource_copy_disk(struct qcow2_view *view, bool backed,
     return 0;
 }
 
+/* The first range at or after `at` that may have changed, in whole blocks;
+ * *out is the disk's end if there is none. */
+static int
+next_change(struct qcow2_view *older, struct qcow2_view *newer, uint64_t at,
+            uint64_t *out, uint64_t *out_end, struct err *e)
+{
+    uint64_t bytes = qcow2_view_bytes(newer);
+
+    while (at < bytes) {
+        struct qcow2_change c = {0};
+        if (qcow2_view_diff(older, newer, at, &c, e) == -1)
+            return -1;
+        if (c.changed) {
+            *out = at - at % VOLUME_BLOCK_BYTES;
+            *out_end = u64_min(bytes, round_up(at + c.len, VOLUME_BLOCK_BYTES));
+            return 0;
+        }
+        at += c.len;
+    }
+    *out = *out_end = bytes;
+    return 0;
+}
+
+/* [from, to) of the disk, which is in the slot, as it is now. */
+static int
+fill_range(struct qcow2_view *view, struct slot *slot, uint64_t from,
+           uint64_t to, struct err *e)
+{
+    uint64_t base = slot->index * VOLUME_SLOT_BYTES, end = 0;
+
+    slot_change(slot, (uint32_t)(from - base), (uint32_t)(to - from));
+    while (from < to) {
+        if (next_data(view, false, from, &from, &end, e) == -1)
+            return -1;
+        end = u64_min(end, to);
+        for (uint64_t n = 0; from < end; from += n) {
+            n = u64_min(end - from, READ_BYTES);
+            if (qcow2_view_read(view, from, slot->data + (from - base), n, e) ==
+                -1)
+                return -1;
+            slot_mark(slot, (uint32_t)(from - base), (uint32_t)n);
+        }
+    }
+    return 0;
+}
+
+/* All changes in the slot, of which [*at, *end) is the first; then the first
+ * one behind it. */
+static int
+fill_changes(struct qcow2_view *older, struct qcow2_view *newer,
+             struct slot *slot, uint64_t *at, uint64_t *end, struct err *e)
+{
+    uint64_t slot_end = slot->index * VOLUME_SLOT_BYTES + slot->len;
+
+    while (*at < slot_end) {
+        uint64_t to = u64_min(*end, slot_end);
+        if (fill_range(newer, slot, *at, to, e) == -1)
+            return -1;
+        *at = to;
+        if (to == *end && next_change(older, newer, to, at, end, e) == -1)
+            return -1;
+    }
+    return 0;
+}
+
+int
+viewsource_copy_changes(struct qcow2_view *older, struct qcow2_view *newer,
+                        struct volume_writer *v, viewsource_progress_fn *fn,
+                        void *cookie, struct cancel *cancel, struct err *e)
+{
+    uint64_t bytes = qcow2_view_bytes(newer), at = 0, end = 0;
+
+    if (next_change(older, newer, 0, &at, &end, e) == -1)
+        return -1;
+    while (at < bytes) {
+        struct slot *slot = NULL;
+        if (cancel_check(cancel, e) == -1 ||
+            volume_slot(v, at / VOLUME_SLOT_BYTES, &slot, e) == -1)
+            return -1;
+        if (fill_changes(older, newer, slot, &at, &end, e) == -1) {
+            volume_drop(v, slot);
+            return -1;
+        }
+        volume_submit(v, slot);
+        fn(cookie, at);
+    }
+    fn(cookie, bytes);
+    return 0;
+}
+
 int
 viewsource_copy_state(struct qcow2_view *view, struct ramspool *spool,
                       viewsource_progress_fn *fn, void *cookie,

@@ -26,6 +26,15 @@ int viewsource_copy_disk(struct qcow2_view *view, bool backed,
                          struct volume_writer *v, viewsource_progress_fn *fn,
                          void *cookie, struct cancel *cancel, struct err *e);
 
+/*
+ * What may differ between the disk as `older` shows it and as `newer` does, two
+ * views of one image and of the same size, into a volume that was begun on what
+ * `older` shows.  For images without a backing file.
+ */
+int viewsource_copy_changes(struct qcow2_view *older, struct qcow2_view *newer,
+                            struct volume_writer *v, viewsource_progress_fn *fn,
+                            void *cookie, struct cancel *cancel, struct err *e);
+
 /* All of the machine state, taken apart, into the spool, which is finished and
  * open for reading then. */
 int viewsource_copy_state(struct qcow2_view *view, struct ramspool *spool,

@@ -331,7 +331,7 @@ static int
 take_limits(struct batch *b, struct err *e)
 {
     static const char *const of_live[] = {"max-pause", "write-stall",
-                                          "scratch-size", "no-tracking"};
+                                          "scratch-size"};
     const struct args *a = &b->cli->args;
     struct capture_options *o = &b->options;
     uint64_t stall = 0;

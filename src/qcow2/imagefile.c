@@ -61,5 +61,6 @@ qcow2_file_read(struct qcow2_file *f, uint64_t offset, void *p, size_t len,
                        "at %llu",
                        what, (unsigned long long)offset,
                        (unsigned long long)f->bytes);
+    f->read_bytes += len;
     return fd_pread(f->fd, p, len, offset, what, e);
 }

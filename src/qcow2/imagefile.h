@@ -20,6 +20,7 @@ struct err;
 struct qcow2_file {
     int fd;         /* borrowed */
     uint64_t bytes; /* when we last looked */
+    uint64_t read_bytes;
 };
 
 /* A regular file or a block device. */

@@ -256,6 +256,12 @@ qcow2_view_vmstate_bytes(const struct qcow2_view *view)
     return view->vm_bytes;
 }
 
+uint64_t
+qcow2_view_read_bytes(const struct qcow2_view *view)
+{
+    return view->file.read_bytes + view->data.read_bytes;
+}
+
 void
 qcow2_view_set_backing(struct qcow2_view *view,
                        const struct qcow2_source *source)

@@ -86,6 +86,9 @@ void qcow2_view_closep(struct qcow2_view **view);
 uint64_t qcow2_view_bytes(const struct qcow2_view *view);
 uint64_t qcow2_view_vmstate_bytes(const struct qcow2_view *view);
 
+/* What was read of its files so far, tables and data. */
+uint64_t qcow2_view_read_bytes(const struct qcow2_view *view);
+
 /* Without one, unallocated clusters of an image that names a backing file
  * cannot be read (ERR_UNSUP): zeros would be a lie. */
 void qcow2_view_set_backing(struct qcow2_view *view,

@@ -30,7 +30,7 @@ struct qcow2_writer {
     uint64_t cluster_bytes;
     uint64_t l2_entries; /* a table */
     uint64_t size_bytes;
-    bool failed;
+    bool failed, unsynced;
     char *snapshot; /* NULL: none */
     char *snapshot_id;
     int64_t time_ns;
@@ -179,6 +179,7 @@ qcow2_writer_open(int fd, const struct qcow2_write_options *o,
     w->time_ns = o->time_ns;
     w->vm_clock_ns = o->vm_clock_ns;
     w->snapshot = o->snapshot ? xstrdup(o->snapshot) : NULL;
+    w->unsynced = o->unsynced;
     w->snapshot_id = xstrdup(o->snapshot_id ? o->snapshot_id : "1");
     w->icount = o->icount ? *o->icount : QCOW2_NO_ICOUNT;
     w->backing = o->backing ? xstrdup(o->backing) : NULL;
@@ -472,7 +473,7 @@ write_header(const struct qcow2_writer *w, const struct layout *at,
 static int
 sync_image(const struct qcow2_writer *w, struct err *e)
 {
-    if (fsync(w->fd) == -1)
+    if (!w->unsynced && fsync(w->fd) == -1)
         return err_set_errno(e, ERR_IO, "cannot make the image durable");
     return 0;
 }

@@ -38,6 +38,8 @@ struct qcow2_write_options {
     int64_t time_ns;         /* of the snapshot, wall clock */
     uint64_t vm_clock_ns;    /* of the snapshot: how long the machine ran */
     const uint64_t *icount;  /* of the snapshot: instructions, or NULL */
+    bool unsynced; /* no fsync: nobody can see the file before the caller has
+                      made it durable */
 
     /* A file name or URL that QEMU will open, and its format; or NULL.  What
      * is never written then reads as the backing file. */

@@ -360,6 +360,7 @@ open_writer(struct extraction *x, struct err *e)
         .snapshot_id = s->id,
         .time_ns = (int64_t)s->date_sec * 1000000000 + s->date_nsec,
         .vm_clock_ns = s->vm_clock_ns,
+        .unsynced = true, /* the file has no name yet */
         .icount = s->icount == QCOW2_NO_ICOUNT ? NULL : &s->icount,
     };
 

@@ -19,7 +19,7 @@
 struct newfile {
     int fd;
     char *path;    /* final */
-    char *partial; /* until then */
+    char *partial; /* until then; NULL: it has none */
 };
 
 static int
@@ -43,10 +43,41 @@ newfile_abandonp(struct newfile **f)
 {
     if (!*f)
         return;
-    if ((*f)->fd != -1)
+    if ((*f)->fd != -1 && (*f)->partial)
         (void)unlink((*f)->partial);
     newfile_free(*f);
     *f = NULL;
+}
+
+static char *
+folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    if (!slash)
+        return xstrdup(".");
+    return slash == path ? xstrdup("/")
+                         : xstrndup(path, (size_t)(slash - path));
+}
+
+/* A way to the nameless file by which linkat(2) gives it a name. */
+static char *
+handle_of(int fd)
+{
+    return xasprintf("/proc/self/fd/%d", fd);
+}
+
+/* -1: there cannot be one here. */
+static int
+open_nameless(const char *path)
+{
+    CLEANUP(freep) char *folder = folder_of(path);
+    int fd = open(folder, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+    CLEANUP(freep) char *handle = handle_of(fd);
+
+    if (fd != -1 && access(handle, F_OK) == -1)
+        fd_close(&fd);
+    return fd;
 }
 
 int
@@ -57,11 +88,14 @@ newfile_open(const char *path, struct newfile **out, struct err *e)
 
     f->fd = -1;
     f->path = xstrdup(path);
-    f->partial =
-        xasprintf("%s.%016llx.partial", path, (unsigned long long)rand_u64());
     if (lstat(path, &st) == 0)
         return exists(path, e);
-    f->fd = open(f->partial, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    f->fd = open_nameless(path);
+    if (f->fd == -1) {
+        f->partial = xasprintf("%s.%016llx.partial", path,
+                               (unsigned long long)rand_u64());
+        f->fd = open(f->partial, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    }
     if (f->fd == -1)
         return err_set_errno(e, ERR_IO, "cannot create %s", f->partial);
     *out = STEAL(f);
@@ -77,7 +111,7 @@ newfile_fd(const struct newfile *f)
 const char *
 newfile_path(const struct newfile *f)
 {
-    return f->partial;
+    return f->partial ? f->partial : f->path;
 }
 
 void
@@ -87,10 +121,24 @@ newfile_start_writing(const struct newfile *f, uint64_t offset, uint64_t len)
                           SYNC_FILE_RANGE_WRITE);
 }
 
+static int
+link_nameless(const struct newfile *f, struct err *e)
+{
+    CLEANUP(freep) char *handle = handle_of(f->fd);
+
+    if (linkat(AT_FDCWD, handle, AT_FDCWD, f->path, AT_SYMLINK_FOLLOW) == 0)
+        return 0;
+    if (errno == EEXIST)
+        return exists(f->path, e);
+    return err_set_errno(e, ERR_IO, "cannot create %s", f->path);
+}
+
 /* rename(2) would replace what somebody has put there meanwhile. */
 static int
 give_name(const struct newfile *f, struct err *e)
 {
+    if (!f->partial)
+        return link_nameless(f, e);
     if (renameat2(AT_FDCWD, f->partial, AT_FDCWD, f->path, RENAME_NOREPLACE) ==
         0)
         return 0;
@@ -104,17 +152,6 @@ give_name(const struct newfile *f, struct err *e)
     return 0;
 }
 
-static char *
-folder_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    if (!slash)
-        return xstrdup(".");
-    return slash == path ? xstrdup("/")
-                         : xstrndup(path, (size_t)(slash - path));
-}
-
 int
 newfile_publish(struct newfile **fp, struct err *e)
 {
@@ -122,7 +159,8 @@ newfile_publish(struct newfile **fp, struct err *e)
     CLEANUP(freep) char *folder = folder_of(f->path);
 
     if (fsync(f->fd) == -1)
-        return err_set_errno(e, ERR_IO, "cannot make %s durable", f->partial);
+        return err_set_errno(e, ERR_IO, "cannot make %s durable",
+                             newfile_path(f));
     if (give_name(f, e) == -1)
         return -1;
     if (dir_fsync(folder, e) == -1) {

@@ -3,8 +3,10 @@
  * newfile: a large file that is there whole, durable, and under its name, or
  * not at all; and that never replaces another.
  *
- * Until it is published it is called "PATH.*.partial".  Only a process that is
- * killed leaves one behind.
+ * Until it is published it has no name, and is gone if this process is killed.
+ * Where the file system cannot do that (O_TMPFILE), or /proc is missing by
+ * which such a file gets its name, it is called "PATH.*.partial", and a process
+ * that is killed leaves that behind.
  *
  * Ownership: newfile_publish or newfile_abandonp ends it.  Threads: writes to
  *            its descriptor from any.
@@ -22,7 +24,8 @@ int newfile_open(const char *path, struct newfile **out, struct err *e);
 
 /* For reading and writing; empty at first; borrowed. */
 int newfile_fd(const struct newfile *f);
-const char *newfile_path(const struct newfile *f); /* while it is partial */
+/* What to call it in messages: the partial name, or the final one. */
+const char *newfile_path(const struct newfile *f);
 
 /* These bytes, just written, may go to the disk now, so that less is left to
  * wait for at the end.  Only a hint. */

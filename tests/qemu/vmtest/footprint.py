@@ -2,8 +2,8 @@
 """What a stranger could leave behind in a QEMU: everything that a backup must
 have put back when it is done.
 
-The bitmaps by which the next backup reads only what has changed are meant to
-stay: tracking() has those."""
+The bitmaps and the snapshots of disks by which the next backup reads only what
+has changed are meant to stay: tracking() has the bitmaps."""
 
 from vmtest.qmp import QmpError
 
@@ -56,7 +56,8 @@ def _devices(qmp):
             'node': d.get('inserted', {}).get('node-name'),
             'snapshots': sorted(
                 s['name'] for s in d.get('inserted', {}).get('image', {})
-                .get('snapshots', []))}
+                .get('snapshots', [])
+                if not s['name'].startswith(TRACKING))}
     return devices
 
 

@@ -4,12 +4,38 @@
 #include "../qcow2/imagetool.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/syscall.h>
 
 #include "base/err.h"
 
 /* The file layer, so that each operation can be made to fail. */
-static int fail_fsync, fail_renameat2; /* an errno, once */
+static int fail_fsync, fail_renameat2, fail_linkat; /* an errno, once */
+static int no_nameless; /* an errno: the file system has no O_TMPFILE */
+
+int open(const char *path, int flags, ...);
+int
+open(const char *path, int flags, ...)
+{
+    if (no_nameless && (flags & O_TMPFILE) == O_TMPFILE) {
+        errno = no_nameless;
+        return -1;
+    }
+    return (int)syscall(SYS_openat, AT_FDCWD, path, flags, 0600);
+}
+
+int linkat(int from_dir, const char *from, int to_dir, const char *to,
+           int flags);
+int
+linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
+{
+    if (fail_linkat) {
+        errno = fail_linkat;
+        fail_linkat = 0;
+        return -1;
+    }
+    return (int)syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
+}
 
 int fsync(int fd);
 int
@@ -74,7 +100,7 @@ published(void **state)
 
     (void)state;
     assert_int_not_equal(access(path_of("x"), F_OK), 0);
-    assert_int_equal(access(newfile_path(f), F_OK), 0);
+    assert_int_equal(access(newfile_path(f), F_OK), no_nameless ? 0 : -1);
     assert_int_equal(newfile_publish(&f, &e), 0);
     assert_null(f);
     tool_must("cat x");
@@ -139,7 +165,7 @@ failures(void **state)
 
     err_clear(&e);
     f = must_open("x");
-    fail_renameat2 = EROFS;
+    *(no_nameless ? &fail_renameat2 : &fail_linkat) = EROFS;
     assert_int_equal(newfile_publish(&f, &e), -1);
     assert_int_equal(e.code, ERR_DENIED);
     assert_string_equal(take_list(), "");
@@ -165,13 +191,73 @@ old_rename(void **state)
     }
 }
 
+/* Killed in the midst of it: nothing is left. */
+static void
+killed(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    assert_int_not_equal(child, -1);
+    if (child == 0) {
+        struct newfile *f = NULL;
+        struct err e = {0};
+        if (newfile_open(path_of("x"), &f, &e) == -1 ||
+            write(newfile_fd(f), "abc", 3) != 3)
+            _exit(1);
+        (void)raise(SIGKILL);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_string_equal(take_list(), "");
+}
+
+/* In the folder that we are in, and by a file system without O_TMPFILE. */
+static void
+relative(void **state)
+{
+    struct newfile *f = NULL;
+    struct err e = {0};
+
+    (void)state;
+    assert_int_equal(chdir(scratch), 0);
+    assert_int_equal(newfile_open("x", &f, &e), 0);
+    assert_int_equal(newfile_publish(&f, &e), 0);
+    assert_int_equal(chdir("/"), 0);
+    assert_string_equal(take_list(), "x ");
+}
+
+static int
+without_nameless(void **state)
+{
+    static const int codes[] = {EOPNOTSUPP, EISDIR, ENOENT};
+    static size_t turn;
+
+    (void)state;
+    no_nameless = codes[turn++ % 3];
+    return 0;
+}
+
+static int
+with_nameless(void **state)
+{
+    (void)state;
+    no_nameless = 0;
+    return 0;
+}
+
+#define UNNAMED(f) cmocka_unit_test(f)
+#define NAMED(f) \
+    cmocka_unit_test_setup_teardown(f, without_nameless, with_nameless)
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(published),      cmocka_unit_test(abandoned),
-        cmocka_unit_test(never_replaces), cmocka_unit_test(failures),
-        cmocka_unit_test(old_rename),
+        UNNAMED(published), UNNAMED(abandoned), UNNAMED(never_replaces),
+        UNNAMED(failures),  UNNAMED(killed),    UNNAMED(relative),
+        NAMED(published),   NAMED(abandoned),   NAMED(never_replaces),
+        NAMED(failures),    NAMED(old_rename),  NAMED(relative),
     };
 
     return cmocka_run_group_tests_name("newfile", tests, scratch_setup,
