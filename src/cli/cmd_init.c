@@ -123,6 +123,9 @@ static const struct example examples[] = {
      "make a repository in that folder; asks for a new password"},
     {"vmkeep init /mnt/nas/vmkeep --password-file /etc/vmkeep/password",
      "the same from a script"},
+    {"vmkeep init sftp:backup@nas:/srv/vmkeep", "on another host, by ssh"},
+    {"vmkeep init s3:https://s3.eu-west-3.amazonaws.com/bucket/vmkeep",
+     "in a bucket; the key is in AWS_ACCESS_KEY_ID and its like"},
     {"vmkeep init --json --show-recovery-key | jq -r .recovery_key",
      "the recovery key too, to be put into a vault"},
     {NULL, NULL}};
@@ -131,14 +134,16 @@ const struct command cmd_init = {
     .name = "init",
     .operands = "[REPO]",
     .summary = "make a repository, the place where backups are kept",
-    .text = "REPO is a folder that is empty or not there yet; without it, the "
-            "repository that -r or VMKEEP_REPOSITORY names. A repository that "
-            "exists is never touched.\n\n"
-            "The backups in it are encrypted. See `vmkeep help password` for "
-            "the ways to give the password. The repository also gets a "
-            "recovery key, a code for paper that opens it when the password "
-            "is lost. On a terminal it is shown; `vmkeep key export --paper` "
-            "shows it at any time.",
+    .text =
+        "REPO is a folder that is empty or not there yet, here or on "
+        "another host, or a bucket (`vmkeep help repository`); without it, the "
+        "repository that -r or VMKEEP_REPOSITORY names. A repository that "
+        "exists is never touched.\n\n"
+        "The backups in it are encrypted. See `vmkeep help password` for "
+        "the ways to give the password. The repository also gets a "
+        "recovery key, a code for paper that opens it when the password "
+        "is lost. On a terminal it is shown; `vmkeep key export --paper` "
+        "shows it at any time.",
     .options = options,
     .examples = examples,
     .max_operands = 1,

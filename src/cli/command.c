@@ -8,7 +8,8 @@
 
 const struct option_spec global_options[] = {
     {"repo", 'r', "REPO",
-     "the repository: a path or file:PATH (default: $VMKEEP_REPOSITORY)"},
+     "the repository: a path, sftp: or s3: address (default: "
+     "$VMKEEP_REPOSITORY)"},
     {"password-file", 0, "FILE", "read the repository's password from FILE"},
     {"password-command", 0, "COMMAND",
      "read the password from what this shell command prints"},

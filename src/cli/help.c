@@ -16,7 +16,16 @@ const struct help_topic help_topics[] = {
      "duplicates; many machines and hosts can share one. It is named by the "
      "option -r (--repo), else by the variable VMKEEP_REPOSITORY:\n\n"
      "  /srv/backup         a folder\n"
-     "  file:/srv/backup    the same\n\n"
+     "  file:/srv/backup    the same\n"
+     "  sftp:me@host:/srv/backup, sftp://me@host:2222/srv/backup\n"
+     "                      a folder on another host, by your ssh\n"
+     "  s3:https://s3.eu-west-3.amazonaws.com/bucket/prefix\n"
+     "                      a bucket of an S3 service\n\n"
+     "ssh must get in without asking: by a key, and to a host it knows; "
+     "VMKEEP_SSH_COMMAND names another ssh, or its options. The S3 key is "
+     "taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, else from the "
+     "profile AWS_PROFILE of ~/.aws/credentials; the region from AWS_REGION. "
+     "VMKEEP_S3_CA_FILE names a CA of your own.\n\n"
      "Only `vmkeep init` makes one."},
     {"password", "the ways to give the repository's password",
      "A repository is opened by its password. Nobody can read the backups "

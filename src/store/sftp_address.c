@@ -118,6 +118,8 @@ parse(const char *text, struct sftp_address *a, struct err *e)
     const char *end = end_of_host(s);
     if (*end != ':')
         return fail("lacks a ':' between host and path", e);
+    if (end[1] != '/' && strchr(end, '@')) /* USER:PASSWORD@HOST:... */
+        return fail("must not hold a password (ssh takes keys)", e);
     return take_host(s, (size_t)(end - s), false, a, e) == -1
                ? -1
                : take_path(end + 1, a, e);

@@ -804,7 +804,8 @@ take_names(struct sftp *s, struct reply *r, sftp_entry_fn *fn, void *cookie,
         if (take_attrs(&r->body, &attrs) == -1 || !p)
             return nonsense(s, e);
         CLEANUP(freep) char *name = xstrndup((const char *)p, len);
-        if (fn(cookie, name, &attrs, e) != 0)
+        /* A name with a NUL in it must not be taken for a shorter one. */
+        if (strlen(name) == len && fn(cookie, name, &attrs, e) != 0)
             return -1;
     }
     *out_n = n;

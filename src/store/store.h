@@ -36,9 +36,10 @@ struct store_stat {
 };
 
 /*
- * Open the place that `address` names: a path, or "file:PATH".  It must exist
- * already (ERR_NOENT).  ERR_USAGE if the address has a form we do not know; a
- * path with a colon in its first component is written "./a:b" or "file:a:b".
+ * Open the place that `address` names: a path, or "file:PATH", or as
+ * store/s3_address.h and store/sftp_address.h say.  It must exist already
+ * (ERR_NOENT).  ERR_USAGE if the address has a form we do not know; a path with
+ * a colon in its first component is written "./a:b" or "file:a:b".
  */
 int store_open(const char *address, struct store **out, struct err *e);
 

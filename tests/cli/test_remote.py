@@ -135,7 +135,7 @@ def test_sftp_refusals(box):
     good = box.env['VMKEEP_SSH_COMMAND']
     for command, about in (
             (f'{good} -p 1', 'ssh says: .*refused'),
-            (f'{good} -i /dev/null', '(?s)ssh says: .*ermission denied'),
+            (f'{good} -oPubkeyAuthentication=no', 'ermission denied'),
             ('/nonexistent/ssh', 'not found|ssh says'),
             ('echo hello there; false', 'makes no sense|ended'),
             (f'{good} -oUserKnownHostsFile=/dev/null', 'ost key')):

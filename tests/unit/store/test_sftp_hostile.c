@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Against tests/remote/sftpserver.py: the outcome of every operation on servers
+ * that misbehave in one way each.  The program that stands for ssh is this one:
+ * with --connect PORT NAME it passes bytes on to the server.
+ */
+#include <arpa/inet.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "server.h"
+#include "store/sftp_address.h"
+#include "store/store.h"
+#include "store/store_internal.h"
+
+enum { MEMORY_MAX_KIB = 200 << 10, ONE_BYTES = 100000, PUT_BYTES = 3000000 };
+
+static struct server server;
+static char program[SERVER_PATH];
+
+static const struct sftp_patience hasty = {.stall_ms = 1000, .backoff_ms = 4};
+
+enum op { OPEN, GET, ALL, STAT, PUT, REMOVE, LIST };
+
+static int
+count(void *cookie, const char *name, const struct store_stat *stat,
+      struct err *e)
+{
+    (void)name, (void)stat, (void)e;
+    ++*(int *)cookie;
+    return 0;
+}
+
+static uint8_t
+pattern(size_t i)
+{
+    return (uint8_t)(i * 7 + i / 256);
+}
+
+static int
+check_get(struct store *st, bool all, struct err *e)
+{
+    CLEANUP(buf_done) struct buf b = buf_of(ONE_BYTES);
+    int rc = all ? store_get_all(st, "a/one", &b, e)
+                 : store_get(st, "a/one", 0, buf_extend(&b, ONE_BYTES),
+                             ONE_BYTES, e);
+
+    for (size_t i = 0; rc == 0 && i < ONE_BYTES; i++)
+        if (b.p[i] != pattern(i))
+            fail_msg("byte %zu is wrong", i);
+    return rc;
+}
+
+static int
+check_put(struct store *st, struct err *e)
+{
+    CLEANUP(buf_done) struct buf back = buf_of(PUT_BYTES);
+    CLEANUP(freep) uint8_t *p = xmalloc(PUT_BYTES);
+    int n = 0;
+
+    for (size_t i = 0; i < PUT_BYTES; i++)
+        p[i] = pattern(i);
+    if (store_put(st, "c/d/new", p, PUT_BYTES, e) == -1)
+        return -1;
+    assert_int_equal(store_get_all(st, "c/d/new", &back, e), 0);
+    assert_int_equal(back.len, PUT_BYTES);
+    assert_memory_equal(back.p, p, PUT_BYTES);
+    assert_int_equal(store_list(st, "", count, &n, e), 0);
+    assert_int_equal(n, 3);
+    return 0;
+}
+
+static int
+run(enum op op, struct store *st, struct err *e)
+{
+    struct store_stat s = {0};
+    int n = 0, rc = 0;
+
+    switch (op) {
+    case OPEN:
+        return 0;
+    case GET:
+        return check_get(st, false, e);
+    case ALL:
+        return check_get(st, true, e);
+    case STAT:
+        rc = store_stat(st, "a/one", &s, e);
+        assert_true(rc != 1 || s.size_bytes == ONE_BYTES);
+        return rc == 1 ? 0 : -1;
+    case PUT:
+        return check_put(st, e);
+    case REMOVE:
+        rc = store_remove(st, "a/one", e);
+        if (rc == 0)
+            assert_int_equal(store_stat(st, "a/one", &s, e), 0);
+        return rc;
+    case LIST:
+        rc = store_list(st, "a/", count, &n, e);
+        if (rc == 0)
+            assert_int_equal(n, 2);
+        return rc;
+    }
+    return -1;
+}
+
+static const struct row {
+    const char *name;
+    enum op op;
+    enum err_code code; /* ERR_OK: it works all the same */
+    const char *about;
+} rows[] = {
+    {"fine", GET, ERR_OK, NULL},
+    {"fine", ALL, ERR_OK, NULL},
+    {"fine", LIST, ERR_OK, NULL},
+    {"fine", PUT, ERR_OK, NULL},
+    {"fine", PUT, ERR_EXISTS, "c/d/new"},
+    {"fine", REMOVE, ERR_OK, NULL},
+    /* connections */
+    {"init-ends", OPEN, ERR_STORE, "ended"},
+    {"init-stalls", OPEN, ERR_STORE, "stalled"},
+    {"init-garbage", OPEN, ERR_STORE, "makes no sense"},
+    {"init-huge", OPEN, ERR_STORE, "makes no sense"},
+    {"init-tiny", OPEN, ERR_STORE, "makes no sense"},
+    {"init-version-2", OPEN, ERR_STORE, "makes no sense"},
+    {"init-version-6", OPEN, ERR_STORE, "makes no sense"},
+    {"init-extension-cut", OPEN, ERR_STORE, "makes no sense"},
+    {"open-ends", GET, ERR_STORE, "tried 5 times"},
+    {"open-ends-x3", GET, ERR_OK, NULL},
+    {"open-stalls-x1", GET, ERR_OK, NULL},
+    {"open-other-id", GET, ERR_STORE, "makes no sense"},
+    {"open-other-id-x2", GET, ERR_OK, NULL},
+    {"open-twice", GET, ERR_STORE, "makes no sense"},
+    {"open-denied", GET, ERR_STORE, "permission denied"},
+    {"open-ok-without-handle", GET, ERR_STORE, "makes no sense"},
+    {"open-long-handle", GET, ERR_STORE, "makes no sense"},
+    {"open-handle-cut", GET, ERR_STORE, "makes no sense"},
+    {"open-data", GET, ERR_STORE, "makes no sense"},
+    {"open-status-cut", GET, ERR_STORE, "makes no sense"},
+    {"open-status-huge", GET, ERR_STORE, "makes no sense"},
+    {"open-escape", GET, ERR_STORE, "red"},
+    /* reading */
+    {"read-ends", GET, ERR_STORE, "ended"},
+    {"read-ends-x2", GET, ERR_OK, NULL},
+    {"read-short", GET, ERR_OK, NULL},
+    {"read-short", ALL, ERR_OK, NULL},
+    {"read-too-long", GET, ERR_STORE, "makes no sense"},
+    {"read-empty", GET, ERR_STORE, "makes no sense"},
+    {"read-cut", GET, ERR_STORE, "makes no sense"},
+    {"read-early-end", GET, ERR_CORRUPT, "a/one"},
+    {"read-fails", GET, ERR_STORE, "a/one"},
+    {"read-other-id", GET, ERR_STORE, "makes no sense"},
+    {"read-twice", GET, ERR_STORE, "makes no sense"},
+    {"read-endless", GET, ERR_STORE, "makes no sense"},
+    {"fstat-no-size", GET, ERR_STORE, "size"},
+    {"fstat-huge", ALL, ERR_LIMIT, "a/one"},
+    {"fstat-cut", ALL, ERR_STORE, "makes no sense"},
+    {"fstat-extended", ALL, ERR_STORE, "makes no sense"},
+    {"fstat-ends-x1", ALL, ERR_OK, NULL},
+    {"lstat-bare", STAT, ERR_STORE, "does not tell"},
+    {"lstat-fifo", STAT, ERR_STORE, "does not tell"},
+    /* writing */
+    {"write-fails", PUT, ERR_STORE, "room left"},
+    {"write-ends", PUT, ERR_STORE, "ended"},
+    {"write-ends-x2", PUT, ERR_OK, NULL},
+    {"write-other-id", PUT, ERR_STORE, "makes no sense"},
+    {"write-handle", PUT, ERR_STORE, "makes no sense"},
+    {"sync-fails", PUT, ERR_STORE, "c/d/new"},
+    {"sync-ends-x1", PUT, ERR_OK, NULL},
+    {"sync-ends-x2", PUT, ERR_OK, NULL},
+    {"rename-lost-x1", PUT, ERR_OK, NULL},
+    {"rename-not-done-x1", PUT, ERR_OK, NULL},
+    {"rename-not-done", PUT, ERR_STORE, "tried 5 times"},
+    {"rename-fails", PUT, ERR_STORE, "publish object c/d/new"},
+    {"rename-unsupported", PUT, ERR_STORE, "cannot do this"},
+    {"rename-overtaken-x1", PUT, ERR_EXISTS, "c/d/new"},
+    {"open-denied", PUT, ERR_STORE, "permission denied"},
+    /* removing */
+    {"remove-denied", REMOVE, ERR_DENIED, "a/one"},
+    {"remove-lost-x1", REMOVE, ERR_OK, NULL},
+    {"remove-fails", REMOVE, ERR_STORE, "a/one"},
+    /* listing */
+    {"list-ends", LIST, ERR_STORE, "ended"},
+    {"list-ends-x2", LIST, ERR_OK, NULL},
+    {"list-denied", LIST, ERR_STORE, "list the folder a/"},
+    {"list-status-ok", LIST, ERR_STORE, "makes no sense"},
+    {"list-huge-count", LIST, ERR_STORE, "makes no sense"},
+    {"list-cut", LIST, ERR_STORE, "makes no sense"},
+    {"list-empty-for-ever", LIST, ERR_STORE, "makes no sense"},
+    {"list-not-ours", LIST, ERR_OK, NULL},
+    {"list-without-attributes", LIST, ERR_OK, NULL},
+};
+
+static void
+check_row(void **state)
+{
+    const struct row *r = *state;
+    CLEANUP(freep)
+    char *ssh = xasprintf("%s --connect %s %s", program, server.text, r->name);
+    CLEANUP(store_closep) struct store *st = NULL;
+    struct err e = {0};
+
+    (void)setenv("VMKEEP_SSH_COMMAND", ssh, 1);
+    /* Whatever LSTAT says of the place itself, it is there. */
+    int rc =
+        store_sftp_open_patient("sftp:user@host:/r", false, &hasty, &st, &e);
+    if (r->op != OPEN && rc != 0)
+        fail_msg("%s", e.msg);
+    if (r->op != OPEN)
+        rc = run(r->op, st, &e);
+    if (rc == 0 && r->code == ERR_OK)
+        return;
+    if (rc == 0)
+        fail_msg("it worked");
+    if (e.code != r->code || (r->about && !strstr(e.msg, r->about)))
+        fail_msg("%s: %s", err_code_name(e.code), e.msg);
+    for (const char *s = e.msg; *s; s++)
+        assert_true(*s >= 0x20 && *s < 0x7f);
+}
+
+static void
+memory_stayed_bounded(void **state)
+{
+    struct rusage u;
+
+    (void)state;
+    assert_int_equal(getrusage(RUSAGE_SELF, &u), 0);
+    assert_true(u.ru_maxrss < MEMORY_MAX_KIB);
+}
+
+/* ---- addresses --------------------------------------------------------- */
+
+static void
+addresses_are_taken_apart(void **state)
+{
+    static const struct {
+        const char *text, *user, *host, *port, *path;
+    } good[] = {
+        {"sftp:host:/a/b/", "-", "host", "-", "/a/b"},
+        {"sftp:me@host:a", "me", "host", "-", "a"},
+        {"sftp:host:/", "-", "host", "-", "/"},
+        {"sftp:[::1]:/a:b", "-", "::1", "-", "/a:b"},
+        {"sftp://host/a", "-", "host", "-", "/a"},
+        {"sftp://a.b@host:2222/a b", "a.b", "host", "2222", "/a b"},
+        {"sftp://[fe80::1%eth0]:22/a", "-", "fe80::1%eth0", "22", "/a"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        CLEANUP(sftp_address_done) struct sftp_address a = {0};
+        struct err e = {0};
+        if (sftp_address_parse(good[i].text, &a, &e) == -1)
+            fail_msg("%s: %s", good[i].text, e.msg);
+        assert_string_equal(a.user ? a.user : "-", good[i].user);
+        assert_string_equal(a.host, good[i].host);
+        assert_string_equal(a.port ? a.port : "-", good[i].port);
+        assert_string_equal(a.path, good[i].path);
+    }
+}
+
+static void
+bad_addresses_are_refused(void **state)
+{
+    static const char *const bad[] = {
+        "sftp:",          "sftp:host",         "sftp:host:",
+        "sftp::/a",       "sftp:-oX=y:/a",     "sftp:-l@host:/a",
+        "sftp:@host:/a",  "sftp:u:pw@host:/a", "sftp://u:pw@host/a",
+        "sftp://host",    "sftp://host:0/a",   "sftp://host:x/a",
+        "sftp:h ost:/a",  "sftp:host:/a\nb",   "sftp:ho`id`st:/a",
+        "sftp:[::1:/a",   "sftp:/a",           "sftp://host:70000/a",
+        "sftp:$USER@h:/",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        CLEANUP(sftp_address_done) struct sftp_address a = {0};
+        struct err e = {0};
+        if (sftp_address_parse(bad[i], &a, &e) == 0)
+            fail_msg("%s was taken", bad[i]);
+        assert_int_equal(e.code, ERR_USAGE);
+        assert_null(strstr(e.msg, "pw"));
+    }
+}
+
+/* ---- in place of ssh --------------------------------------------------- */
+
+static bool
+pass_on(int from, int to)
+{
+    char bytes[65536];
+    ssize_t n = read(from, bytes, sizeof(bytes));
+
+    for (ssize_t done = 0; done < n;) {
+        ssize_t w = write(to, bytes + done, (size_t)(n - done));
+        if (w <= 0)
+            return false;
+        done += w;
+    }
+    return n > 0;
+}
+
+static int
+connect_to(const char *port, const char *name)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port =
+                                htons((uint16_t)strtoul(port, NULL, 10)),
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (connect(s, (struct sockaddr *)&a, sizeof(a)) == -1 ||
+        dprintf(s, "%s\n", name) < 0)
+        return 1;
+    for (;;) {
+        struct pollfd p[2] = {{.fd = 0, .events = POLLIN},
+                              {.fd = s, .events = POLLIN}};
+        if (poll(p, 2, -1) == -1)
+            return 1;
+        if (p[0].revents && !pass_on(0, s))
+            return 0;
+        if (p[1].revents && !pass_on(s, 1))
+            return 0;
+    }
+}
+
+int
+main(int argc, char **argv)
+{
+    static const struct CMUnitTest others[] = {
+        cmocka_unit_test(memory_stayed_bounded),
+        cmocka_unit_test(addresses_are_taken_apart),
+        cmocka_unit_test(bad_addresses_are_refused),
+    };
+    struct CMUnitTest tests[ARRAY_LEN(rows) + ARRAY_LEN(others)] = {0};
+    char *start[] = {"sftpserver.py", NULL};
+
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (argc > 3 && strcmp(argv[1], "--connect") == 0)
+        return connect_to(argv[2], argv[3]);
+    ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
+    if (n <= 0 || !server_start(&server, start)) {
+        (void)fprintf(stderr, "%s\n", server.text);
+        return 1;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const void *row = &rows[i];
+        tests[i] =
+            (struct CMUnitTest){.name = rows[i].name, .test_func = check_row};
+        memcpy(&tests[i].initial_state, &row, sizeof(row));
+    }
+    memcpy(tests + ARRAY_LEN(rows), others, sizeof(others));
+    int failed = _cmocka_run_group_tests("hostile SFTP server", tests,
+                                         ARRAY_LEN(tests), NULL, NULL);
+    server_stop(&server);
+    return failed;
+}
