@@ -13,6 +13,8 @@
 struct codec {
     ZSTD_CCtx *deflate;
     ZSTD_DCtx *inflate;
+    int level;
+    bool dense;
 };
 
 /* Level 1 for leaves of 16 to 256 KiB: its own table of 32 KiB does not leave
@@ -22,6 +24,16 @@ tune(ZSTD_CCtx *deflate)
 {
     (void)ZSTD_CCtx_setParameter(deflate, ZSTD_c_hashLog, 12);
     (void)ZSTD_CCtx_setParameter(deflate, ZSTD_c_minMatch, 5);
+}
+
+/* A target length makes level 1 look for matches at every other byte only. */
+void
+codec_set_dense(struct codec *c, bool dense)
+{
+    if (c->level == 1 && c->dense != dense)
+        (void)ZSTD_CCtx_setParameter(c->deflate, ZSTD_c_targetLength,
+                                     dense ? 0 : 1);
+    c->dense = dense;
 }
 
 struct codec *
@@ -36,6 +48,8 @@ codec_new(int level)
         abort(); /* out of memory, like xmalloc */
     (void)ZSTD_CCtx_setParameter(c->deflate, ZSTD_c_compressionLevel, level);
     (void)ZSTD_CCtx_setParameter(c->deflate, ZSTD_c_checksumFlag, 0);
+    c->level = level;
+    c->dense = true;
     if (level == 1)
         tune(c->deflate);
     return c;

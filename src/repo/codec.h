@@ -12,6 +12,7 @@
 #ifndef REPO_CODEC_H
 #define REPO_CODEC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,6 +37,10 @@ enum codec_encoding {
 struct codec *codec_new(int level);
 void codec_free(struct codec *c); /* NULL is allowed */
 void codec_freep(struct codec **c);
+
+/* At level 1: take a fifth more time for frames that are a twentieth (of files)
+ * to an eighth (of memory) smaller, as a new codec does, or not. */
+void codec_set_dense(struct codec *c, bool dense);
 
 /* Room that codec_pack needs for `len` bytes. */
 size_t codec_room(size_t len);

@@ -63,6 +63,12 @@ sealer_new(const struct keyring *k, int level)
 }
 
 void
+sealer_set_dense(struct sealer *s, bool dense)
+{
+    codec_set_dense(s->codec, dense);
+}
+
+void
 sealer_free(struct sealer *s)
 {
     if (!s)

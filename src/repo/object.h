@@ -17,6 +17,7 @@
 #ifndef REPO_OBJECT_H
 #define REPO_OBJECT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -56,6 +57,9 @@ struct sealer;
 struct sealer *sealer_new(const struct keyring *k, int level);
 void sealer_free(struct sealer *s); /* NULL is allowed */
 void sealer_freep(struct sealer **s);
+
+/* See codec_set_dense. */
+void sealer_set_dense(struct sealer *s, bool dense);
 
 /* The sealed object; borrowed until the sealer is used again. */
 const uint8_t *object_seal_leaf(struct sealer *s,

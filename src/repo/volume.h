@@ -62,7 +62,8 @@ struct volume_writer;
 
 /*
  * Start a volume of the backup `b`.  `name` is unique in it, for instance
- * "disk/vda", "ram/pc.ram".  ERR_LIMIT if it is too large.
+ * "disk/vda", "ram/pc.ram" (what starts with "ram/" is compressed better, as
+ * that pays there: docs/design/speed.md).  ERR_LIMIT if it is too large.
  */
 int volume_begin(struct backup_writer *b, const char *name, uint64_t size_bytes,
                  struct volume_writer **out, struct err *e);

@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "repo/chunker.h"
 #include "repo/descend.h"
 #include "repo/fetch.h"
@@ -19,6 +20,7 @@ struct volume_writer {
     struct backup_writer *backup;
     char *name; /* for messages */
     uint64_t size_bytes;
+    bool dense; /* memory: gains most by better compression */
     bool based;
     struct volume_root base; /* if so */
     uint8_t chunker;
@@ -46,6 +48,7 @@ begin(struct backup_writer *b, const char *name, uint64_t size_bytes,
     v->backup = b;
     v->name = xstrdup(name);
     v->size_bytes = size_bytes;
+    v->dense = text_starts(name, "ram/");
     v->chunker = backup_chunker(b, &v->chunker_seed);
     (void)pthread_mutex_init(&v->lock, NULL);
     (void)pthread_cond_init(&v->done, NULL);
@@ -255,6 +258,7 @@ slot_job(struct slot *s)
 
     if (backup_check(b, &e) == 0) {
         struct seat *seat = backup_take_seat(b);
+        sealer_set_dense(seat->sealer, v->dense);
         int rc = s->fill ? s->fill(s->fill_cookie, s, &e) : 0;
         if (rc == 0) {
             backup_count_read(b, marked_bytes(s));

@@ -406,4 +406,5 @@ def main():
     return 0 if len(got) == len(want) else 1
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

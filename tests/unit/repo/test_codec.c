@@ -60,6 +60,40 @@ all_levels_work(void **state)
     }
 }
 
+/* Words of three to nine letters, out of a few hundred. */
+static void
+write_words(void)
+{
+    uint64_t s = 1;
+
+    for (size_t at = 0; at < LEN;) {
+        s = s * UINT64_C(6364136223846793005) + 1442695040888963407U;
+        uint64_t word = (s >> 33) % 300;
+        for (size_t i = 0; i < 3 + word % 7 && at < LEN; i++)
+            plain[at++] = (uint8_t)('a' + (word * 7919 + i * i * word) % 26);
+        if (at < LEN)
+            plain[at++] = ' ';
+    }
+}
+
+static void
+dense_frames_are_smaller(void **state)
+{
+    CLEANUP(codec_freep) struct codec *c = codec_new(1);
+    CLEANUP(freep) uint8_t *packed = xmalloc(codec_room(LEN));
+
+    (void)state;
+    write_words();
+    size_t at_first = codec_pack(c, plain, LEN, packed);
+    codec_set_dense(c, false);
+    size_t fast = codec_pack(c, plain, LEN, packed);
+    assert_round_trip(c, LEN, CODEC_ZSTD);
+    codec_set_dense(c, true);
+    assert_int_equal(codec_pack(c, plain, LEN, packed), at_first);
+    assert_round_trip(c, LEN, CODEC_ZSTD);
+    assert_true(at_first < fast);
+}
+
 static void
 nothing_is_written_past_the_room(void **state)
 {
@@ -130,6 +164,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_shrinks_is_compressed_and_what_does_not_is_raw),
         cmocka_unit_test(all_levels_work),
+        cmocka_unit_test(dense_frames_are_smaller),
         cmocka_unit_test(nothing_is_written_past_the_room),
         cmocka_unit_test(the_head_is_checked),
         cmocka_unit_test(a_damaged_frame_never_overflows),
