@@ -5,6 +5,7 @@
 #include "../repo/fixture.h"
 #include "../vmstate/stream.h"
 
+#include "base/buf.h"
 #include "capture/ramspool.h"
 #include "qcow2/reader.h"
 #include "qcow2/writer.h"
@@ -276,10 +277,127 @@ teardown(void **state)
     return scratch_teardown(state);
 }
 
+/* ---- what has changed ---------------------------------------------------- */
+
+static void
+write_randomly(const char *options)
+{
+    static const char *const verbs[] = {"write -P 7", "write -P 9", "write -z",
+                                        "discard"};
+    struct buf commands = buf_of(1 << 16);
+
+    for (unsigned i = 0; i < 12; i++) {
+        uint64_t at = random_below(DISK_MAX / 512) * 512;
+        uint64_t len = (1 + random_below(random_below(4) ? 100 : 4000)) * 512;
+        buf_printf(&commands, " -c '%s %llu %llu'", verbs[random_below(4)],
+                   (unsigned long long)at,
+                   (unsigned long long)u64_min(len, DISK_MAX - at));
+    }
+    tool_must("qemu-io -f qcow2 %s %s two >/dev/null", options,
+              buf_text(&commands));
+    buf_done(&commands);
+}
+
+static struct qcow2_view *
+view_of(struct source *s, const char *name)
+{
+    struct qcow2_view *v = NULL;
+
+    assert_ok(qcow2_view_open(
+        s->image, qcow2_snapshot_find(qcow2_image_snapshots(s->image), name),
+        &v, e));
+    return v;
+}
+
+/* A backup of the disk as this view shows it; its id. */
+static char *
+save(struct qcow2_view *view, struct volume_root *out)
+{
+    CLEANUP(volume_abandonp) struct volume_writer *v = NULL;
+    CLEANUP(manifest_freep) struct manifest *m = manifest_new();
+    struct backup_writer *b = NULL;
+
+    reached = 0;
+    assert_ok(backup_begin(fixture.r, NULL, fixture.cancel, &b, e));
+    assert_ok(volume_begin(b, "disk/a", qcow2_view_bytes(view), &v, e));
+    assert_ok(
+        viewsource_copy_disk(view, false, v, note, NULL, fixture.cancel, e));
+    assert_ok(volume_end(&v, out, e));
+    free(m->machine);
+    m->machine = xstrdup("web");
+    manifest_add_volume(m, "disk/a", out);
+    assert_ok(backup_commit(&b, m, e));
+    return xstrdup(m->id);
+}
+
+/* Bytes that it read. */
+static uint64_t
+save_changes(struct source *s, const char *base, const struct volume_root *root,
+             struct volume_root *out)
+{
+    const struct backup_options o = {.base = base};
+    CLEANUP(volume_abandonp) struct volume_writer *v = NULL;
+    CLEANUP(qcow2_view_closep) struct qcow2_view *older = view_of(s, "one");
+    CLEANUP(qcow2_view_closep) struct qcow2_view *newer = view_of(s, "two");
+    struct backup_writer *b = NULL;
+
+    reached = 0;
+    assert_ok(backup_begin(fixture.r, &o, fixture.cancel, &b, e));
+    assert_ok(volume_begin_on(b, "disk/a", root, &v, e));
+    assert_ok(viewsource_copy_changes(older, newer, v, note, NULL,
+                                      fixture.cancel, e));
+    assert_true(reached == DISK_MAX);
+    assert_ok(volume_end(&v, out, e));
+    backup_abandonp(&b);
+    return qcow2_view_read_bytes(older) + qcow2_view_read_bytes(newer);
+}
+
+/* What is built on the snapshot before is the same tree as all of it. */
+static void
+only_changes(void **state)
+{
+    static const char *const kinds[] = {
+        "cluster_size=512", "cluster_size=4k",
+        "cluster_size=64k", "cluster_size=2M",
+        "compat=0.10",      "extended_l2=on,cluster_size=128k"};
+
+    (void)state;
+    require_qemu_img();
+    for (size_t i = 0; i < 3 * ARRAY_LEN(kinds); i++) {
+        struct volume_root one = {0}, two = {0}, built = {0};
+        tool_must("rm -f two; qemu-img create -q -f qcow2 -o %s two %d",
+                  kinds[i % ARRAY_LEN(kinds)], DISK_MAX);
+        write_randomly("");
+        tool_must("qemu-img snapshot -c one two");
+        if (i / ARRAY_LEN(kinds) != 2) /* else nothing has changed */
+            write_randomly("-d unmap");
+        tool_must("qemu-img snapshot -c two two");
+
+        struct source s = open_source("two");
+        CLEANUP(qcow2_view_closep)
+        struct qcow2_view *older = view_of(&s, "one");
+        CLEANUP(qcow2_view_closep)
+        struct qcow2_view *newer = view_of(&s, "two");
+        CLEANUP(freep) char *base = save(older, &one);
+        CLEANUP(freep) char *whole = save(newer, &two);
+        uint64_t read = save_changes(&s, base, &one, &built);
+        assert_memory_equal(built.h, two.h, sizeof(two.h));
+        assert_true(built.size_bytes == two.size_bytes);
+        if (i / ARRAY_LEN(kinds) == 2) {
+            assert_memory_equal(one.h, two.h, sizeof(two.h));
+            assert_true(read < 2 << 20); /* tables */
+        }
+        qcow2_view_closep(&older);
+        qcow2_view_closep(&newer);
+        close_source(&s);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_changes),
         cmocka_unit_test(disks),
         cmocka_unit_test(far_away),
         cmocka_unit_test(states),
