@@ -48,7 +48,7 @@ struct s3_http {
     struct s3_keys keys;
     struct s3_patience patience;
     char *base, *host;
-    const char *ca_file;   /* owned; NULL: the system's */
+    char *ca_file;         /* NULL: the system's */
     _Atomic bool answered; /* something, ever */
     pthread_mutex_t lock;  /* guards `idle` */
     struct handle *idle;
@@ -172,7 +172,7 @@ s3_http_close(struct s3_http *h)
     (void)pthread_mutex_destroy(&h->lock);
     s3_address_done(&h->where);
     s3_keys_done(&h->keys);
-    free((void *)(uintptr_t)h->ca_file);
+    free(h->ca_file);
     free(h->base);
     free(h->host);
     free(h->address);

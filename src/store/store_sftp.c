@@ -41,8 +41,8 @@ enum {
     TRIES = 5,
     NS_PER_S = 1000000000,
     TEMP_NAME_LEN = 64,
-    ENTRIES_MAX = 16 << 20, /* of one folder */
-    BROKEN = -2             /* the connection; another may do it */
+    ENTRIES_MAX = 1 << 20, /* of one folder */
+    BROKEN = -2            /* the connection; another may do it */
 };
 
 const struct sftp_patience sftp_patience_usual = {.stall_ms = 60000,
