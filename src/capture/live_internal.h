@@ -77,6 +77,8 @@ struct live {
     struct ramspool *spool;
     int stream[2]; /* our end, QEMU's end until it is passed */
 
+    bool by_fuse; /* disks are read by FUSE and not by NBD */
+
     struct savevm *savevm; /* of that method only */
 
     int64_t instant_ns; /* t0, wall clock: QEMU's STOP event */
@@ -150,6 +152,13 @@ void live_settle_tracking(struct live *l);
 
 /* live_prepare.c: scratch, NBD server, stream, guard, drainer. */
 int live_prepare(struct live *l, struct err *e);
+
+/* live_fuse.c: reading the disks through exports of QEMU's that are files.
+ * Slower than NBD, and no bitmaps; for a QEMU that no NBD client may leave. */
+/* Does it work with this QEMU?  Before the guest is stopped. */
+int live_try_fuse(struct live *l, struct err *e);
+/* Disk number `disk` into the backup. */
+int live_pull_by_fuse(struct live *l, size_t disk, struct err *e);
 
 /* live_window.c: stop, arm, start the RAM stream, and the guest runs again. */
 int live_window(struct live *l, struct err *e);

@@ -76,14 +76,23 @@ check_bypass(const struct live *l, struct err *e)
     } signs[] = {
         {"info qtree", "dev: vfio",
          "a vfio device writes past QEMU to its RAM"},
+        {"info qtree", "dev: vhost-user-fs",
+         "a virtiofs device (vhost-user-fs) writes past QEMU to its RAM"},
         {"info qtree", "dev: vhost-user",
          "a vhost-user device writes past QEMU to its RAM"},
         {"info qtree", "dev: vhost-vdpa",
          "a vdpa device writes past QEMU to its RAM"},
+        {"info qtree", "dev: ivshmem",
+         "an ivshmem device shares RAM with other programs, which write to it "
+         "past QEMU"},
         {"info network", "type=vhost-user",
          "a vhost-user network card writes past QEMU to its RAM"},
         {"info network", "type=vhost-vdpa",
          "a vdpa network card writes past QEMU to its RAM"},
+        /* Part of its state comes before the RAM in the stream; what is not
+         * plugged is not in it. */
+        {"info qtree", "dev: virtio-mem",
+         "it has a virtio-mem device, whose RAM comes and goes"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(signs); i++) {
@@ -102,7 +111,7 @@ check_bypass(const struct live *l, struct err *e)
  * machine when an NBD client leaves a node that lives in an I/O thread.
  */
 static int
-check_iothreads(const struct live *l, struct err *e)
+look_at_iothreads(struct live *l, struct err *e)
 {
     const struct qmp_version *v = qmp_version(l->qmp);
     CLEANUP(json_decrefp) json_t *threads = NULL;
@@ -111,11 +120,7 @@ check_iothreads(const struct live *l, struct err *e)
         return 0;
     if (qmp_run(l->qmp, "query-iothreads", NULL, &threads, e) == -1)
         return -1;
-    if (json_array_size(threads) > 0 && l->n_disks > 0)
-        return unsupported(l, e,
-                           "this QEMU may crash when a disk in an I/O thread "
-                           "is read over NBD; use QEMU 9.0 or later, or disks "
-                           "without iothread=");
+    l->by_fuse = json_array_size(threads) > 0 && l->n_disks > 0;
     return 0;
 }
 
@@ -182,8 +187,8 @@ live_preflight(struct live *l, struct err *e)
 {
     live_progress(l, "preflight", "");
     if (check_version(l, e) == -1 || check_status(l, e) == -1 ||
-        check_blockers(l, e) == -1 || live_take_disks(l, e) == -1 ||
-        check_bypass(l, e) == -1 || check_iothreads(l, e) == -1 ||
+        check_bypass(l, e) == -1 || check_blockers(l, e) == -1 ||
+        live_take_disks(l, e) == -1 || look_at_iothreads(l, e) == -1 ||
         live_check_migration(l, e) == -1 || live_check_scratch(l, e) == -1 ||
         live_estimate(l, e) == -1)
         return -1;

@@ -119,7 +119,8 @@ static int
 pull_disks(struct live *l, struct err *e)
 {
     for (size_t i = 0; i < l->n_disks; i++)
-        if (pull_disk(l, &l->disks[i], e) == -1)
+        if ((l->by_fuse ? live_pull_by_fuse(l, i, e)
+                        : pull_disk(l, &l->disks[i], e)) == -1)
             return -1;
     return 0;
 }
@@ -231,7 +232,7 @@ live_pull(struct live *l, struct err *e)
     for (size_t i = 0; i < l->n_disks; i++)
         l->total_bytes += l->disks[i].disk->size_bytes;
     for (size_t i = 0; i < l->n_disks; i++)
-        if (export_disk(l, &l->disks[i], e) == -1)
+        if (!l->by_fuse && export_disk(l, &l->disks[i], e) == -1)
             return err_wrap(e, "disk %s of machine %s", l->disks[i].disk->name,
                             l->machine->name);
     int rc = pull_disks(l, e);
