@@ -75,7 +75,9 @@ open_shown(struct live *l, size_t disk, struct shown *out, struct err *e)
 
     s.path =
         l->machine->pid ? process_path(l->machine->pid, path) : xstrdup(path);
-    s.fd = open(s.path, O_RDONLY | O_CLOEXEC);
+    /* O_DIRECT: QEMU sees the reads that we make, not what the kernel would
+     * read ahead. */
+    s.fd = open(s.path, O_RDONLY | O_DIRECT | O_CLOEXEC);
     if (s.fd == -1 || fstat(s.fd, &st) == -1) {
         (void)err_set_errno(e, ERR_IO, "cannot open %s", s.path);
         shown_done(&s);
@@ -195,6 +197,7 @@ fill_slot(const struct shown *s, struct slot *slot, uint64_t *read_bytes,
 
     while (at < end) {
         uint64_t to = u64_min(end, data_end(s, at));
+        to = u64_min(to, at - at % CBW_PART_BYTES + CBW_PART_BYTES);
         if (fd_pread(s->fd, slot->data + (at - base), to - at, at, s->path,
                      e) == -1)
             return -1;

@@ -34,6 +34,14 @@ struct repo;
 struct savevm;
 struct volume_root;
 
+/*
+ * QEMU 7.2.22 (10.0 does not) returns what the guest has written since, and no
+ * error, if a read of a snapshot-access node begins in a part that has been
+ * copied before a write and goes on into one that has not.  So where that may
+ * be, no read crosses a border between two parts (docs/design/versions.md).
+ */
+enum { CBW_PART_BYTES = 65536 };
+
 /* One writable disk. */
 struct live_disk {
     const struct disk *disk; /* of the machine; borrowed */

@@ -107,6 +107,28 @@ check_bypass(const struct live *l, struct err *e)
 }
 
 /*
+ * Of a SCSI disk in an I/O thread, QEMU 7.2 has been seen to show by FUSE what
+ * the guest wrote after the instant, without an error
+ * (docs/design/versions.md).
+ */
+static int
+check_virtio_blk(const struct live *l, struct err *e)
+{
+    for (size_t i = 0; i < l->n_disks; i++) {
+        const struct disk *d = l->disks[i].disk;
+        if (text_ends(d->qdev, "/virtio-backend"))
+            continue;
+        return err_set(e, ERR_QEMU,
+                       "machine %s cannot be captured live: this QEMU cannot "
+                       "be relied on to show disk %s beside I/O threads; use "
+                       "QEMU 9.0 or later, virtio-blk disks only, or no "
+                       "iothread=",
+                       l->machine->name, d->name);
+    }
+    return 0;
+}
+
+/*
  * QEMU 7.2.14 to 8.x may carry a fix (of CVE-2024-7409) which aborts the
  * machine when an NBD client leaves a node that lives in an I/O thread.
  */
@@ -121,7 +143,7 @@ look_at_iothreads(struct live *l, struct err *e)
     if (qmp_run(l->qmp, "query-iothreads", NULL, &threads, e) == -1)
         return -1;
     l->by_fuse = json_array_size(threads) > 0 && l->n_disks > 0;
-    return 0;
+    return l->by_fuse ? check_virtio_blk(l, e) : 0;
 }
 
 int

@@ -108,8 +108,12 @@ pull_disk(struct live *l, struct live_disk *d, struct err *e)
     CLEANUP(nbdsource_closep) struct nbdsource *source = NULL;
 
     if (nbdsource_open(l->intent->nbd_path, d->export,
-                       d->base ? d->changed : NULL, &source, e) == -1 ||
-        copy_disk(l, d, source, e) == -1)
+                       d->base ? d->changed : NULL, &source, e) == -1)
+        return err_wrap(e, "disk %s of machine %s", d->disk->name,
+                        l->machine->name);
+    if (qmp_version(l->qmp)->major < 10)
+        nbdsource_read_in_blocks(source, CBW_PART_BYTES);
+    if (copy_disk(l, d, source, e) == -1)
         return err_wrap(e, "disk %s of machine %s", d->disk->name,
                         l->machine->name);
     return 0;
