@@ -14,6 +14,8 @@
 #   make fuzz       TARGET=name RUNS=n or SECONDS_EACH=n
 #   make check-heavy   all sanitizers, a round of fuzzing, and of the tests that
 #                   take a sample in check all that they have
+#   make check-versions   the tests of real machines with newer QEMUs, which it
+#                   fetches once (tools/qemu-tree)
 #   make bench      measure
 #   make clean      remove the build folders
 #
@@ -67,6 +69,11 @@ check-heavy: check-asan check-tsan fuzz
 		tools/run-tests -C $(BUILD) --slow 20 \
 		sweep jobfaults repair fault_program soak
 
+check-versions: setup $(BUILD)/build.ninja
+	tools/setup versions
+	ninja -C $(BUILD) src/cli/vmkeep tests/qemu/vmlinuz
+	tools/check-versions $(BUILD)
+
 fuzz: setup
 	RUNS=$(RUNS) SECONDS_EACH=$(SECONDS_EACH) tools/fuzz $(BUILD)-fuzz $(TARGET)
 
@@ -95,5 +102,5 @@ format:
 clean:
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
 
-.PHONY: all setup check check-asan check-tsan check-heavy fuzz demo bench \
+.PHONY: all setup check check-asan check-tsan check-heavy check-versions fuzz demo bench \
 	install lint tidy format clean

@@ -242,6 +242,21 @@ intent_note_failure(const struct intent *in, const char *why)
     (void)file_publish(path, why, strlen(why), &ignored);
 }
 
+char *
+intent_mount(const struct intent *in, size_t disk)
+{
+    return xasprintf("%s.disk%zu", in->path, disk);
+}
+
+void
+intent_remove_mounts(const struct intent *in)
+{
+    for (size_t i = 0; in->path && i < in->n_disks; i++) {
+        CLEANUP(freep) char *path = intent_mount(in, i);
+        (void)unlink(path);
+    }
+}
+
 static void
 remove_beside(const struct intent *in, const char *ending)
 {

@@ -63,6 +63,12 @@ int intent_save(struct intent *in, struct err *e);
 /* Everything is undone: no record any more. */
 void intent_remove(struct intent *in);
 
+/* Where QEMU shows the disk of that number by FUSE, if it does: a file beside
+ * the record, which must have been saved.  To be freed. */
+char *intent_mount(const struct intent *in, size_t disk);
+/* Nothing is mounted there any more: remove all those files. */
+void intent_remove_mounts(const struct intent *in);
+
 /* Keep beside the record, in a file RUN.intent.why, why the guard could not
  * carry it out; intent_remove removes that too. */
 void intent_note_failure(const struct intent *in, const char *why);

@@ -34,6 +34,14 @@ struct repo;
 struct savevm;
 struct volume_root;
 
+/*
+ * QEMU 7.2.22 (10.0 does not) returns what the guest has written since, and no
+ * error, if a read of a snapshot-access node begins in a part that has been
+ * copied before a write and goes on into one that has not.  So where that may
+ * be, no read crosses a border between two parts (docs/design/versions.md).
+ */
+enum { CBW_PART_BYTES = 65536 };
+
 /* One writable disk. */
 struct live_disk {
     const struct disk *disk; /* of the machine; borrowed */
@@ -76,6 +84,8 @@ struct live {
     struct drainer *drainer;
     struct ramspool *spool;
     int stream[2]; /* our end, QEMU's end until it is passed */
+
+    bool by_fuse; /* disks are read by FUSE and not by NBD */
 
     struct savevm *savevm; /* of that method only */
 
@@ -150,6 +160,13 @@ void live_settle_tracking(struct live *l);
 
 /* live_prepare.c: scratch, NBD server, stream, guard, drainer. */
 int live_prepare(struct live *l, struct err *e);
+
+/* live_fuse.c: reading the disks through exports of QEMU's that are files.
+ * Slower than NBD, and no bitmaps; for a QEMU that no NBD client may leave. */
+/* Does it work with this QEMU?  Before the guest is stopped. */
+int live_try_fuse(struct live *l, struct err *e);
+/* Disk number `disk` into the backup. */
+int live_pull_by_fuse(struct live *l, size_t disk, struct err *e);
 
 /* live_window.c: stop, arm, start the RAM stream, and the guest runs again. */
 int live_window(struct live *l, struct err *e);

@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/file.h"
@@ -21,9 +22,13 @@
 #include "capture/intent.h"
 #include "capture/live_internal.h"
 #include "capture/ramspool.h"
+#include "qcow2/writer.h"
 #include "qemu/machine.h"
 #include "qemu/qmp.h"
 #include "work/cancel.h"
+
+/* Scratch files of larger disks are qcow2. */
+#define SCRATCH_RAW_MAX_BYTES (UINT64_C(1) << 40)
 
 static int
 note_capabilities(struct live *l, struct err *e)
@@ -62,7 +67,8 @@ write_intent(struct live *l, struct err *e)
     if (runtime_dir(&dir, e) == -1 || note_capabilities(l, e) == -1)
         return -1;
     free(in->nbd_path);
-    in->nbd_path = xasprintf("%s/%s.nbd", dir, in->run);
+    in->nbd_path =
+        l->by_fuse ? xstrdup("") : xasprintf("%s/%s.nbd", dir, in->run);
     for (size_t i = 0; i < l->n_disks; i++) {
         struct live_disk *d = &l->disks[i];
         label_make(d->scratch, in->run, LABEL_SCRATCH, i);
@@ -115,6 +121,10 @@ prepare_stream(struct live *l, struct err *e)
     if (enable(l, "background-snapshot", e) == -1) {
         (void)err_wrap(e, "machine %s cannot be captured live",
                        l->machine->name);
+        if (strstr(e->msg, "memory configuration"))
+            return err_hint(e, "some of its RAM cannot be write-protected: "
+                               "RAM in a file must be in /dev/shm or huge "
+                               "pages");
         if (strstr(e->msg, "host kernel"))
             return err_hint(e, "QEMU is not allowed to use userfaultfd: set "
                                "the sysctl vm.unprivileged_userfaultfd=1, or "
@@ -147,22 +157,38 @@ pass_file(struct live *l, int fd, const char *note, char **out_path,
     return 0;
 }
 
+/* File systems have a limit to the length of a file, ext4 one of 4 or 16 TiB.
+ * An image as large as a vast disk is a small file. */
+static int
+make_image(int fd, uint64_t size_bytes, struct err *e)
+{
+    CLEANUP(qcow2_writer_abandonp) struct qcow2_writer *w = NULL;
+    const struct qcow2_write_options o = {.size_bytes =
+                                              round_up(size_bytes, 512)};
+
+    if (qcow2_writer_open(fd, &o, &w, e) == -1)
+        return -1;
+    return qcow2_writer_commit(&w, e);
+}
+
 /* A nameless, sparse file as large as the disk: worst case, all of it. */
 static int
 add_scratch(struct live *l, struct live_disk *d, struct err *e)
 {
     CLEANUP(freep) char *path = NULL;
+    bool vast = d->disk->size_bytes > SCRATCH_RAW_MAX_BYTES;
 
-    if (file_nameless(l->scratch_dir, d->disk->size_bytes, &d->scratch_fd, e) ==
-        -1)
+    if (file_nameless(l->scratch_dir, vast ? 0 : d->disk->size_bytes,
+                      &d->scratch_fd, e) == -1 ||
+        (vast && make_image(d->scratch_fd, d->disk->size_bytes, e) == -1))
         return err_wrap(e, "scratch file for disk %s", d->disk->name);
     if (pass_file(l, d->scratch_fd, d->scratch, &path, e) == -1)
         return -1;
     return qmp_run(l->qmp, "blockdev-add",
                    json_pack("{s:s, s:s, s:b, s:{s:s, s:s, s:s}}", "driver",
-                             "raw", "node-name", d->scratch, "read-only", 0,
-                             "file", "driver", "file", "filename", path,
-                             "locking", "off"),
+                             vast ? "qcow2" : "raw", "node-name", d->scratch,
+                             "read-only", 0, "file", "driver", "file",
+                             "filename", path, "locking", "off"),
                    NULL, e);
 }
 
@@ -230,7 +256,8 @@ prepare_disks(struct live *l, struct err *e)
             return -1;
     if (live_prepare_tracking(l, e) == -1)
         return -1;
-    if (l->n_disks > 0 && start_nbd_server(l, e) == -1)
+    if (l->by_fuse ? live_try_fuse(l, e) == -1
+                   : l->n_disks > 0 && start_nbd_server(l, e) == -1)
         return -1;
     for (size_t i = 0; i < l->n_disks; i++)
         flush_image(l->disks[i].disk);

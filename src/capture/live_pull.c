@@ -108,8 +108,12 @@ pull_disk(struct live *l, struct live_disk *d, struct err *e)
     CLEANUP(nbdsource_closep) struct nbdsource *source = NULL;
 
     if (nbdsource_open(l->intent->nbd_path, d->export,
-                       d->base ? d->changed : NULL, &source, e) == -1 ||
-        copy_disk(l, d, source, e) == -1)
+                       d->base ? d->changed : NULL, &source, e) == -1)
+        return err_wrap(e, "disk %s of machine %s", d->disk->name,
+                        l->machine->name);
+    if (qmp_version(l->qmp)->major < 10)
+        nbdsource_read_in_blocks(source, CBW_PART_BYTES);
+    if (copy_disk(l, d, source, e) == -1)
         return err_wrap(e, "disk %s of machine %s", d->disk->name,
                         l->machine->name);
     return 0;
@@ -119,7 +123,8 @@ static int
 pull_disks(struct live *l, struct err *e)
 {
     for (size_t i = 0; i < l->n_disks; i++)
-        if (pull_disk(l, &l->disks[i], e) == -1)
+        if ((l->by_fuse ? live_pull_by_fuse(l, i, e)
+                        : pull_disk(l, &l->disks[i], e)) == -1)
             return -1;
     return 0;
 }
@@ -231,7 +236,7 @@ live_pull(struct live *l, struct err *e)
     for (size_t i = 0; i < l->n_disks; i++)
         l->total_bytes += l->disks[i].disk->size_bytes;
     for (size_t i = 0; i < l->n_disks; i++)
-        if (export_disk(l, &l->disks[i], e) == -1)
+        if (!l->by_fuse && export_disk(l, &l->disks[i], e) == -1)
             return err_wrap(e, "disk %s of machine %s", l->disks[i].disk->name,
                             l->machine->name);
     int rc = pull_disks(l, e);

@@ -162,6 +162,9 @@ live_begin_backup(struct live *l, struct err *e)
     all_full(l, "no backup before in this repository since QEMU was started");
     if (l->options->no_tracking)
         all_full(l, "tracking is off");
+    else if (l->by_fuse)
+        all_full(l, "this QEMU cannot tell what changed in disks of I/O "
+                    "threads");
     else
         rc = choose_base(l, &c, e);
     for (size_t i = 0; i < c.n; i++)
@@ -177,7 +180,7 @@ live_begin_backup(struct live *l, struct err *e)
 void
 live_name_tracking(struct live *l)
 {
-    if (l->options->no_tracking)
+    if (l->options->no_tracking || l->by_fuse)
         return;
     free(l->intent->bitmap);
     l->intent->bitmap = xcalloc(1, TRACKING_NAME_MAX);

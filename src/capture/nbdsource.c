@@ -50,6 +50,7 @@ struct nbdsource {
     uint64_t window_end;
     uint64_t described; /* its extents are known up to here */
     uint64_t read_bytes, reached;
+    uint32_t request_bytes;
 
     /* of the copy under way */
     struct volume_writer *volume;
@@ -114,6 +115,7 @@ nbdsource_open(const char *path, const char *name, const char *bitmap,
 {
     CLEANUP(nbdsource_closep) struct nbdsource *s = xcalloc(1, sizeof(*s));
 
+    s->request_bytes = REQUEST_BYTES;
     if (connect_with(path, name, LIBNBD_CONTEXT_BASE_ALLOCATION, &s->nbd, e) ==
             -1 ||
         (bitmap && connect_dirty(s, path, name, bitmap, e) == -1))
@@ -159,6 +161,12 @@ uint64_t
 nbdsource_size_bytes(const struct nbdsource *s)
 {
     return s->size;
+}
+
+void
+nbdsource_read_in_blocks(struct nbdsource *s, uint32_t block_bytes)
+{
+    s->request_bytes = block_bytes;
 }
 
 uint64_t
@@ -446,7 +454,8 @@ fill_part(struct nbdsource *s, struct filling *f, uint64_t at, uint64_t to,
     uint64_t base = f->slot->index * VOLUME_SLOT_BYTES;
 
     while (at < to) {
-        uint32_t len = (uint32_t)u64_min(to - at, REQUEST_BYTES);
+        uint32_t len = (uint32_t)u64_min(to - at, s->request_bytes -
+                                                      at % s->request_bytes);
         if (pump_until(s, MAX_REQUESTS - 1, cancel, e) == -1 ||
             start_read(s, f, (uint32_t)(at - base), len, e) == -1)
             return -1;

@@ -26,6 +26,9 @@ int nbdsource_open(const char *path, const char *name, const char *bitmap,
 void nbdsource_close(struct nbdsource *s); /* NULL is allowed */
 void nbdsource_closep(struct nbdsource **s);
 
+/* No read crosses a multiple of this, a power of two; 1 MiB if not told. */
+void nbdsource_read_in_blocks(struct nbdsource *s, uint32_t block_bytes);
+
 uint64_t nbdsource_size_bytes(const struct nbdsource *s);
 /* What has been asked for so far. */
 uint64_t nbdsource_read_bytes(const struct nbdsource *s);

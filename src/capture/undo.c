@@ -19,6 +19,7 @@
 #include "capture/rescue.h"
 #include "capture/snapshot.h"
 #include "qemu/bitmaps.h"
+#include "qemu/disks.h"
 #include "qemu/qmp.h"
 
 enum {
@@ -301,11 +302,12 @@ put_drives_back(struct qmp *q, const struct intent *in, const char *prefix,
         return -1;
     json_array_foreach(blocks, i, b)
     {
-        const char *qdev = json_string_value(json_object_get(b, "qdev"));
+        const char *id = json_string_value(json_object_get(b, "qdev"));
         const char *node = json_string_value(
             json_object_get(json_object_get(b, "inserted"), "node-name"));
-        if (!qdev || !node || !text_starts(node, prefix))
+        if (!id || !node || !text_starts(node, prefix))
             continue;
+        CLEANUP(freep) char *qdev = disk_qdev_path(id);
         for (size_t d = 0; d < in->n_disks; d++)
             if (strcmp(in->disks[d].qdev, qdev) == 0)
                 tried(&t,
@@ -407,6 +409,7 @@ undo_all(struct qmp *q, const struct intent *in, bool tracking, struct err *e)
         return undo_snapshots(q, in, tracking, e);
     tried(&t, undo_pause(q, in, e), e);
     tried(&t, remove_exports(q, prefix, e), e);
+    intent_remove_mounts(in);
     /* First the socket that QEMU may keep without having made a server of it.
      */
     close_passed_fd(q, in->run, LABEL_NBD_FD);

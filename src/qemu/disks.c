@@ -111,9 +111,8 @@ string_or(const json_t *object, const char *key, const char *otherwise)
     return s ? s : otherwise;
 }
 
-/* QEMU gives the bare id where the device itself has one. */
-static char *
-qdev_path(const char *qdev)
+char *
+disk_qdev_path(const char *qdev)
 {
     if (qdev[0] == '/' || qdev[0] == '\0')
         return xstrdup(qdev);
@@ -130,7 +129,7 @@ read_one(const json_t *block, const json_t *inserted, struct disk *d,
     if (!json_is_integer(size) || json_integer_value(size) < 0)
         return err_set(e, ERR_QEMU, "query-block: a medium without a size");
     d->device = xstrdup(string_or(block, "device", ""));
-    d->qdev = qdev_path(string_or(block, "qdev", ""));
+    d->qdev = disk_qdev_path(string_or(block, "qdev", ""));
     d->node = xstrdup(string_or(inserted, "node-name", ""));
     d->format = xstrdup(string_or(inserted, "drv", ""));
     d->filename = xstrdup(string_or(inserted, "file", ""));

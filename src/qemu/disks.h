@@ -20,6 +20,10 @@ int disks_read(const json_t *blocks, struct disk **out, size_t *out_n,
                struct err *e);
 void disks_free(struct disk *d, size_t n);
 
+/* The QOM path of a device as query-block names it: its bare id where it has
+ * one of its own.  "" for "".  To be freed. */
+char *disk_qdev_path(const char *qdev);
+
 /* Is it fit for a file name: letters, digits, "._-", a letter or digit first?
  */
 bool disk_name_is_fit(const char *name);

@@ -181,13 +181,19 @@ put_blockdev(struct work *w, const char *option, const char *value)
 static void
 remove_image_keys(struct optstr *o)
 {
-    static const char *const gone[] = {"driver", "snapshot", "filename"};
+    static const char *const gone[] = {"driver",     "snapshot", "filename",
+                                       "key-secret", "offset",   "size"};
+    static const char *const families[] = {"file.", "backing", "encrypt.",
+                                           "data-file"};
 
     for (size_t i = 0; i < ARRAY_LEN(gone); i++)
         (void)optstr_remove(o, gone[i]);
     for (size_t i = 0; i < o->n;) {
         const char *key = o->items[i].key;
-        if (text_starts(key, "file.") || text_starts(key, "backing")) {
+        bool goes = false;
+        for (size_t f = 0; f < ARRAY_LEN(families); f++)
+            goes = goes || text_starts(key, families[f]);
+        if (goes) {
             CLEANUP(freep) char *copy = xstrdup(key);
             (void)optstr_remove(o, copy);
         } else {

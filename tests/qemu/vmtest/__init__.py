@@ -24,12 +24,13 @@ is in its own temporary folder (t.folder), all that it starts dies with it.
 
 Environment: VMKEEP (the program), VMTEST_GUEST (where the guest is built),
 VMTEST_KEEP=1 (leave the temporary folder), VMTEST_QEMU (another emulator; words,
-such as "chroot DIR qemu-system-x86_64").
+such as "chroot DIR qemu-system-x86_64" or "tools/qemu-tree --run DIR
+qemu-system-x86_64").
 """
 
 from vmtest.console import Console, Report
 from vmtest.footprint import footprint, difference, tracking
-from vmtest.guest import Disk, EMULATOR, Guest, inside
+from vmtest.guest import Disk, EMULATOR, Guest, ROOT, inside
 from vmtest.images import (convert_to_raw, copy_disk, image_check,
                            image_compare, image_create, image_info,
                            image_of_files, qemu_img, snapshot_to_raw)
@@ -39,7 +40,7 @@ from vmtest.qmp import Qmp, QmpError
 from vmtest.test import Failure, Test, check, check_equal, median, skip, test
 
 __all__ = ['Console', 'Report', 'footprint', 'difference', 'Disk', 'EMULATOR',
-           'Guest', 'inside', 'convert_to_raw', 'copy_disk', 'image_check',
+           'Guest', 'ROOT', 'inside', 'convert_to_raw', 'copy_disk', 'image_check',
            'image_compare', 'image_create', 'image_info', 'image_of_files',
            'qemu_img', 'snapshot_to_raw', 'Vmkeep', 'Timeout', 'wait_until',
            'Qmp', 'QmpError', 'Failure', 'Test', 'check', 'check_equal',

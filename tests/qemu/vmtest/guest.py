@@ -107,12 +107,13 @@ class Guest:
     machine   its type, with options
     append    for the witness: "witness.dirty=64 witness.key=2"
     incoming  a file that save_state wrote, a URI or "defer"
-    emulator  words, such as ['chroot', DIR, 'qemu-system-x86_64']; then all
-              files are to be in DIR
+    emulator  words, the program last, such as ['chroot', DIR,
+              'qemu-system-x86_64']; then all files are to be in DIR
     extra     more arguments for QEMU
     argv      instead of all of these: the whole command line, such as a script
               that continues a machine of the same folder and name: with the
-              serial line on its standard output and a monitor at test_socket"""
+              serial line on its standard output and a monitor at test_socket.
+              It sees the files, and so the QEMU, that `emulator` does"""
 
     def __init__(self, folder, disks=(), memory_mib=512, machine='q35', smp=1,
                  append='', incoming=None, extra=(), name='guest',
@@ -125,9 +126,12 @@ class Guest:
         self.stderr_path = f'{folder}/{name}.err'
         self.emulator = emulator or EMULATOR
         self.root = root_of(self.emulator)
-        self.argv = argv or self._command(
-            memory_mib, machine, smp, append,
-            self._incoming(incoming), list(extra))
+        if argv:
+            self.argv = self.emulator[:-1] + [inside(self.root, argv[0]),
+                                              *argv[1:]]
+        else:
+            self.argv = self._command(memory_mib, machine, smp, append,
+                                      self._incoming(incoming), list(extra))
         self.qmp = None
         self._dumped = None
         for path in (self.socket, self.test_socket):

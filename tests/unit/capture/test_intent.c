@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "qemu/machine.h"
 
 static char folder[64];
@@ -173,6 +174,31 @@ another_process_with_the_pid_is_another_machine(void **state)
     assert_true(intent_machine_lives(in)); /* unknown: has to be looked at */
 }
 
+static void
+mounts_lie_beside_the_record(void **state)
+{
+    CLEANUP(intent_freep) struct intent *in = new_intent();
+    struct err e = {0};
+
+    (void)state;
+    intent_remove_mounts(in); /* without a record there are none */
+    assert_int_equal(intent_save(in, &e), 0);
+    CLEANUP(freep) char *first = intent_mount(in, 0);
+    CLEANUP(freep) char *second = intent_mount(in, 1);
+    CLEANUP(freep) char *beyond = intent_mount(in, 2);
+    assert_true(text_starts(first, in->path));
+    assert_string_not_equal(first, second);
+    assert_int_equal(file_publish(first, "", 0, &e), 0);
+    assert_int_equal(file_publish(second, "", 0, &e), 0);
+    assert_int_equal(file_publish(beyond, "", 0, &e), 0);
+    intent_remove_mounts(in);
+    assert_false(file_exists(first));
+    assert_false(file_exists(second));
+    assert_true(file_exists(beyond)); /* it has two disks */
+    intent_remove_mounts(in);
+    intent_remove(in);
+}
+
 int
 main(void)
 {
@@ -183,6 +209,7 @@ main(void)
         cmocka_unit_test(a_record_that_is_held_is_left_alone),
         cmocka_unit_test(a_rewrite_is_whole),
         cmocka_unit_test(another_process_with_the_pid_is_another_machine),
+        cmocka_unit_test(mounts_lie_beside_the_record),
     };
 
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -166,13 +166,33 @@ test_bad(void **state)
     json_decref(many);
 }
 
+/* QEMU names a SCSI or IDE disk by its id, a virtio-blk one by its path. */
+static void
+devices_by_path(void **state)
+{
+    static const struct {
+        const char *qdev, *path;
+    } cases[] = {
+        {"scsi0", "/machine/peripheral/scsi0"},
+        {"/machine/peripheral/vd0/virtio-backend",
+         "/machine/peripheral/vd0/virtio-backend"},
+        {"", ""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(freep) char *path = disk_qdev_path(cases[i].qdev);
+        assert_string_equal(path, cases[i].path);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names), cmocka_unit_test(test_long_names),
         cmocka_unit_test(test_fit),   cmocka_unit_test(test_fields),
-        cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_bad),   cmocka_unit_test(devices_by_path),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -180,6 +180,27 @@ a_disk_without_an_option_is_not_mapped(void **state)
                         0});
 }
 
+/* What it restores is no longer encrypted, and in one file. */
+static void
+options_of_the_old_image_go(void **state)
+{
+    (void)state;
+    check(&(struct one){
+        {"q", "-drive", "file=/a,format=luks,key-secret=s0,if=none,id=a",
+         "-drive",
+         "file=/b,format=qcow2,encrypt.format=luks,encrypt.key-secret=s0,"
+         "data-file.driver=file,data-file.filename=/d,if=none,id=b",
+         "-drive", "file=/c,format=raw,offset=512,size=1024,if=none,id=c"},
+        {DISK("a", "a", "#1", "/a"), DISK("b", "b", "#2", "/b"),
+         DISK("c", "c", "#3", "/c")},
+        3,
+        "-drive | file=" F "a.qcow2,format=qcow2,if=none,id=a | "
+        "-drive | file=" F "b.qcow2,format=qcow2,if=none,id=b | "
+        "-drive | file=" F "c.qcow2,format=qcow2,if=none,id=c | "
+        "-machine | pc-q35-7.2",
+        3});
+}
+
 static void
 a_read_only_disk_stays(void **state)
 {
@@ -204,6 +225,7 @@ main(void)
         cmocka_unit_test(machine_type_is_versioned_once),
         cmocka_unit_test(an_earlier_start_is_forgotten),
         cmocka_unit_test(a_disk_without_an_option_is_not_mapped),
+        cmocka_unit_test(options_of_the_old_image_go),
         cmocka_unit_test(a_read_only_disk_stays),
     };
 
