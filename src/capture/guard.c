@@ -21,6 +21,7 @@
 #include "base/mem.h"
 #include "capture/helper_internal.h"
 #include "capture/intent.h"
+#include "capture/rescue.h"
 #include "capture/snapshot.h"
 #include "capture/undo.h"
 #include "qemu/qmp.h"
@@ -313,6 +314,12 @@ put_right(struct watch *w)
              undo(q, w->intent, &e) == 0)) {
             intent_remove(w->intent);
             return 0;
+        }
+        /* A QEMU before 8.1 that ends while it saves RAM cancels that, and then
+         * waits for ever for a processor that waits for a page. */
+        if (!q && w->intent->pid) {
+            struct err ignored = {0};
+            (void)rescue(w->intent->pid, &ignored);
         }
         qmp_close(STEAL(q));
         (void)poll(NULL, 0, RETRY_MS);

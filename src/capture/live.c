@@ -16,13 +16,14 @@
 #include "capture/intent.h"
 #include "capture/live_internal.h"
 #include "capture/ramspool.h"
+#include "capture/rescue.h"
 #include "capture/undo.h"
 #include "qemu/machine.h"
 #include "qemu/qmp.h"
 #include "repo/manifest.h"
 #include "repo/repo.h"
 
-enum { ENDING_MS = 3000 };
+enum { ENDING_MS = 3000, STUCK_MS = 500 };
 
 void
 live_warn(struct live *l, char *text)
@@ -61,10 +62,17 @@ static bool
 is_ending(const struct live *l)
 {
     struct deadline d = deadline_in_ms(ENDING_MS);
+    struct deadline stuck = deadline_in_ms(STUCK_MS);
+    struct err ignored = {0};
 
     while (!l->intent->window_open && !deadline_passed(d)) {
         if (!intent_machine_lives(l->intent))
             return true;
+        if (deadline_passed(stuck) && l->intent->pid &&
+            undo_cancel_freezes(l->qmp)) {
+            (void)rescue(l->intent->pid, &ignored);
+            stuck = deadline_never();
+        }
         (void)poll(NULL, 0, 20);
     }
     return false;

@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "capture/drainer.h"
 #include "capture/live_internal.h"
+#include "capture/ramspool.h"
 #include "capture/undo.h"
 #include "qemu/machine.h"
 #include "qemu/qmp.h"
@@ -103,5 +104,9 @@ live_tend(struct live *l, struct err *e)
     if (!deadline_passed(l->next_look))
         return 0;
     l->next_look = deadline_in_ms(LOOK_MS);
+    if (l->drainer && drainer_state(l->drainer) == DRAINER_FAILED) {
+        (void)ramspool_open_result(l->spool, e);
+        return err_wrap(e, "machine %s", l->machine->name);
+    }
     return give_migration_back(l, e) == -1 ? -1 : live_check_room(l, e);
 }

@@ -27,7 +27,7 @@ connect_or_rescue(const struct intent *in, struct qmp **out, struct err *e)
 
     if (qmp_connect(in->socket, out, e) == 0)
         return 0;
-    if (e->code != ERR_TIMEOUT || in->pid == 0 || rescue(in->pid, &ignored) < 1)
+    if (in->pid == 0 || rescue(in->pid, &ignored) < 1)
         return -1;
     err_clear(e);
     return qmp_connect(in->socket, out, e);

@@ -113,8 +113,8 @@ capability(struct qmp *q, const char *name, bool *out, struct err *e)
 }
 
 /* QEMU 6.0 to 8.0 leaves RAM write-protected when the stream ends badly. */
-static bool
-cancel_freezes(const struct qmp *q)
+bool
+undo_cancel_freezes(const struct qmp *q)
 {
     const struct qmp_version *v = qmp_version(q);
 
@@ -134,7 +134,7 @@ end_migration(struct qmp *q, const struct intent *in, struct err *e)
         return 0;
     if (ask_word(q, "query-migrate", "status", status, e) == -1)
         return -1;
-    if (is_under_way(status) && !cancel_freezes(q)) {
+    if (is_under_way(status) && !undo_cancel_freezes(q)) {
         struct err ignored = {0}; /* it may have ended just now */
         (void)qmp_run(q, "migrate_cancel", NULL, NULL, &ignored);
     }
@@ -148,7 +148,7 @@ end_migration(struct qmp *q, const struct intent *in, struct err *e)
     }
     bool bad =
         strcmp(status, "failed") == 0 || strcmp(status, "cancelled") == 0;
-    if (bad && cancel_freezes(q) && in->pid)
+    if (bad && undo_cancel_freezes(q) && in->pid)
         return rescue(in->pid, e) == -1 ? -1 : 0;
     return 0;
 }

@@ -29,6 +29,10 @@ int undo(struct qmp *q, const struct intent *in, struct err *e);
  * published. */
 int undo_but_tracking(struct qmp *q, const struct intent *in, struct err *e);
 
+/* Does this QEMU leave RAM write-protected when the stream ends badly (6.0 to
+ * 8.0)? */
+bool undo_cancel_freezes(const struct qmp *q);
+
 /* Set the migration capabilities back. */
 int undo_capabilities(struct qmp *q, const struct intent *in, struct err *e);
 

@@ -39,7 +39,10 @@ def test_backup_and_all_that_follows(box):
     assert d['name'] == 'vda' and d['size_bytes'] == 16 << 20
     assert d['read'] == 'full' and 'since QEMU was started' in d['reason']
     assert 4 << 20 <= d['read_bytes'] <= 16 << 20
-    assert set(s['pause']) == {'stop_ms', 'arm_ms', 'ram_ms'}
+    assert set(s['pause']) == {'stop_ms', 'arm_ms', 'ram_ms', 'populate_ms',
+                               'protect_ms', 'expected_ms'}
+    low, high = s['pause']['expected_ms']
+    assert 0 < low < high < s['pause_ms'] + 1000
     matches('^[0-9a-f]{32}$', s['backup_id'])
     assert m.status() == 'running'
 
@@ -181,6 +184,59 @@ def test_a_machine_that_was_never_started(box):
     r = box.run('backup', '--qmp', m.socket)
     assert r.code in (1, 20) and 'prelaunch' in r.err, r.err
     assert m.status() == 'prelaunch'
+
+
+def test_abort(box):
+    """abort: whose backup; none under way is no error; one that is ends"""
+    m = Machine(box, 'web-01', disk_mib=64)
+    for args, code, word in ((('abort',), 2, '--all'),
+                             (('abort', '--all', 'web-01'), 2, 'one machine'),
+                             (('abort', 'web-02'), 1, 'did you mean web-01'),
+                             (('abort', 'x'), 1, 'vmkeep machines'),
+                             (('abort', 'web-01', '--timeout', '0'), 2, '0')):
+        r = box.run(*args)
+        assert (r.code, r.out) == (code, '') and word in r.err, (args, r.err)
+    r = box.run('abort', 'web-01')
+    assert (r.code, r.out) == (0, '') and 'no backup of web-01' in r.err
+    assert box.run('abort', '--all', '--json').json() == []
+    e, = [x for x in box.run('machines', '--json').json()
+          if x['pid'] == m.pid]
+    assert e['backup_pid'] is None
+
+    box.repository()
+    able(box.run('backup', 'web-01'))
+    child, _ = under_way(box, 'backup', 'web-01', '--no-tracking')
+    r = box.run('abort', 'web-01', '--json')
+    assert r.code == 0, r.err
+    _, err = child.communicate(timeout=60)
+    if r.json():  # it may have been too late, or too early
+        assert r.json()[0]['pid'] == child.pid
+        assert child.returncode in (0, 130), err
+    assert m.status() == 'running'
+    assert os.listdir(box.path('run')) == []
+
+
+def test_limits(box):
+    """Limits that cannot be meant are refused before anything is done"""
+    for option, value in (('--max-pause', '0'), ('--max-pause', 'long'),
+                          ('--write-stall', '0'), ('--write-stall', '1.5'),
+                          ('--write-stall', '3601'), ('--scratch-size', '0'),
+                          ('--scratch-size', 'much'), ('--min-free', '-1')):
+        r = box.run('backup', 'web-01', option, value)
+        assert r.code == 2 and option in r.err, (option, value, r.err)
+    for option in (['--no-tracking'], ['--write-stall', '2'],
+                   ['--scratch-size', '1G'], ['--max-pause', '9']):
+        r = box.run('backup', 'web-01', '--method', 'savevm', *option)
+        assert r.code == 2 and option[0] in r.err, (option, r.err)
+
+
+def test_too_long_a_pause(box):
+    """A pause that is surely too long is refused before it"""
+    box.repository()
+    m = Machine(box, 'big', '-m', '2G')  # touched by nobody: it costs nothing
+    r = able(box.run('backup', 'big', '--max-pause', '20'))
+    assert r.code == 20 and 'at least' in r.err and '--max-pause' in r.err
+    assert m.status() == 'running' and os.listdir(box.path('run')) == []
 
 
 def test_by_savevm(box):
