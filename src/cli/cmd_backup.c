@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "capture/disk.h"
 #include "capture/intent.h"
 #include "capture/live.h"
 #include "capture/savevm.h"
@@ -25,14 +26,24 @@
 
 enum { MAX_PAUSE_MS = 3600000, MAX_STALL_S = 3600 };
 
-static const char *const methods[] = {"live", "savevm", "disk"};
+typedef int capture_fn(struct repo *r, const char *socket,
+                       const struct capture_options *o, struct cancel *cancel,
+                       struct capture_result *out, struct err *e);
+
+/* The best first. */
+static const struct method {
+    const char *name;
+    capture_fn *capture;
+} methods[] = {
+    {"live", capture_live}, {"savevm", capture_savevm}, {"disk", capture_disk}};
 
 /* The machines to save, and how it went. */
 struct batch {
     struct cli *cli;
     struct session session;
     struct cancel *cancel;
-    bool savevm; /* instead of live */
+    const struct method *method;
+    char *agent; /* absolute path, or NULL */
     struct capture_options options;
     bool single; /* one machine was named: the summary is its own */
     size_t n, n_saved, n_failed;
@@ -41,6 +52,19 @@ struct batch {
 };
 
 /* ---- what came out ----------------------------------------------------- */
+
+/* Without memory it matters what the disks are like. */
+static const char *
+disks_are(const struct capture_result *r)
+{
+    if (strcmp(r->consistency, CAPTURE_FROZEN) == 0)
+        return "  no memory; the file systems on the disks are clean: the "
+               "guest agent had frozen them\n";
+    if (strcmp(r->consistency, CAPTURE_CRASH) == 0)
+        return "  no memory; the disks are as after a power cut "
+               "(crash-consistent)\n";
+    return "";
+}
 
 static void
 print_result(struct cli *c, const struct capture_result *r)
@@ -62,11 +86,13 @@ print_result(struct cli *c, const struct capture_result *r)
         "saved %s as of %s: backup %.8s (%s)\n"
         "  pause %.1f ms: stop %.1f, disks %.1f, memory %.1f (populate %.1f, "
         "protect %.1f)\n"
+        "%s"
         "  read %s, new %s, stored %s, in %.1f s (%s/s)\n",
         name, time, m->id, m->method, (double)p->total_us / 1e3,
         (double)p->stop_us / 1e3, (double)p->arm_us / 1e3,
         (double)p->ram_us / 1e3, (double)p->populate_us / 1e3,
-        (double)p->protect_us / 1e3, read, new, stored, seconds, rate);
+        (double)p->protect_us / 1e3, disks_are(r), read, new, stored, seconds,
+        rate);
 }
 
 static void
@@ -132,10 +158,9 @@ save(struct batch *b, const char *name, const char *socket, struct err *e)
 
     options.progress = meter_progress;
     options.progress_cookie = meter;
-
     signals_raise(b->cancel);
-    int r = (b->savevm ? capture_savevm : capture_live)(
-        b->session.repo, socket, &options, b->cancel, &result, e);
+    int r = b->method->capture(b->session.repo, socket, &options, b->cancel,
+                               &result, e);
     signals_raise(NULL);
     meter_stop(meter);
     if (r == -1)
@@ -282,20 +307,34 @@ save_by_name(struct batch *b, struct err *e)
 /* ---- the command ------------------------------------------------------- */
 
 static int
-take_method(const char *method, bool *out_savevm, struct err *e)
+find_method(const char *name, const struct method **out, struct err *e)
 {
-    *out_savevm = method && strcmp(method, "savevm") == 0;
-    if (!method || *out_savevm || strcmp(method, "live") == 0)
-        return 0;
     for (size_t i = 0; i < ARRAY_LEN(methods); i++)
-        if (strcmp(method, methods[i]) == 0)
-            return err_set(e, ERR_UNSUP,
-                           "this version cannot capture by the method %s; "
-                           "leave --method away for live",
-                           method);
+        if (strcmp(name, methods[i].name) == 0) {
+            *out = &methods[i];
+            return 0;
+        }
     return err_set(e, ERR_USAGE,
-                   "--method %s is none; there are live, savevm and disk",
-                   method);
+                   "there is no method %s; there are live, savevm and disk",
+                   name);
+}
+
+/* The guard reads the path too, and maybe another run from another folder. */
+static int
+take_agent(struct batch *b, struct err *e)
+{
+    const char *path = args_value(&b->cli->args, "agent");
+
+    if (!path)
+        return 0;
+    if (!b->single)
+        return err_set(e, ERR_USAGE,
+                       "--agent is for one machine, not for several");
+    b->agent = realpath(path, NULL);
+    if (!b->agent)
+        return err_set_errno(e, ERR_QEMU, "guest agent %s", path);
+    b->options.agent = b->agent;
+    return 0;
 }
 
 /* The value of a numeric option, which is not 0, into *out if it is there. */
@@ -336,16 +375,19 @@ take_limits(struct batch *b, struct err *e)
     struct capture_options *o = &b->options;
     uint64_t stall = 0;
 
-    for (size_t i = 0; b->savevm && i < ARRAY_LEN(of_live); i++)
+    bool is_savevm = strcmp(b->method->name, "savevm") == 0;
+    for (size_t i = 0; is_savevm && i < ARRAY_LEN(of_live); i++)
         if (args_has(a, of_live[i]))
             return err_set(e, ERR_USAGE,
-                           "--%s is for live only: with savevm QEMU itself "
-                           "stops the machine, writes, and lets it go on",
+                           "--%s is not for savevm: there QEMU itself stops "
+                           "the machine, writes, and lets it go on",
                            of_live[i]);
     if (take_number(a, "max-pause", MAX_PAUSE_MS, "milliseconds",
                     &o->max_pause_ms, e) == -1 ||
         take_number(a, "write-stall", MAX_STALL_S, "seconds", &stall, e) ==
             -1 ||
+        take_number(a, "freeze-timeout", MAX_PAUSE_MS, "milliseconds",
+                    &o->freeze_ms, e) == -1 ||
         take_size(a, "scratch-size", &o->scratch_bytes, e) == -1 ||
         take_size(a, "min-free", &o->min_free_bytes, e) == -1)
         return -1;
@@ -368,11 +410,12 @@ take_options(struct batch *b, struct err *e)
     if (ways > 1)
         return err_set(e, ERR_USAGE,
                        "MACHINE, --all and --qmp exclude each other");
-    if (take_method(args_value(a, "method"), &b->savevm, e) == -1 ||
+    b->single = args_has(a, "qmp") || a->n_operands == 1;
+    const char *method = args_value(a, "method");
+    if (find_method(method ? method : "live", &b->method, e) == -1 ||
         take_limits(b, e) == -1)
         return -1;
-    b->single = args_has(a, "qmp") || a->n_operands == 1;
-    return 0;
+    return take_agent(b, e);
 }
 
 static int
@@ -402,12 +445,13 @@ run_backup(struct cli *c, struct err *e)
 {
     struct batch b = {.cli = c};
 
-    if (take_options(&b, e) == -1)
-        return -1;
     b.cancel = cancel_new();
-    int r = save_all(&b, e);
+    int r = take_options(&b, e);
+    if (r == 0)
+        r = save_all(&b, e);
     session_done(&b.session);
     cancel_free(b.cancel);
+    free(b.agent);
     return r;
 }
 
@@ -419,7 +463,14 @@ static const struct option_spec options[] = {
      "machine runs; savevm: the same by QEMU's internal snapshots, for "
      "machines "
      "that live cannot do: all disks must be qcow2, and the machine stands "
-     "still while its memory is written to one of them"},
+     "still while its memory is written to one of them; disk: the disks of one "
+     "instant, without memory, for any machine"},
+    {"agent", 0, "SOCKET",
+     "with the method disk: the guest agent that freezes the file systems "
+     "(default: the machine's own, if it has one)"},
+    {"freeze-timeout", 0, "MS",
+     "with the method disk: how long the guest agent may take to freeze "
+     "(default 10000); after that the disks are saved as after a power cut"},
     {"max-pause", 0, "MS",
      "give up, and let the machine go on, if it would stand still for longer "
      "than this (default 10000)"},

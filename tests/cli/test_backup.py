@@ -41,6 +41,7 @@ def test_backup_and_all_that_follows(box):
     assert 4 << 20 <= d['read_bytes'] <= 16 << 20
     assert set(s['pause']) == {'stop_ms', 'arm_ms', 'ram_ms', 'populate_ms',
                                'protect_ms', 'expected_ms'}
+    assert s['consistency'] == 'full'
     low, high = s['pause']['expected_ms']
     assert 0 < low < high < s['pause_ms'] + 1000
     matches('^[0-9a-f]{32}$', s['backup_id'])
@@ -283,6 +284,38 @@ def test_savevm_refuses(box):
     found = box.run('extract', '--list', 'copy', '--json').json()
     assert found['snapshots'] == [], found
     assert os.listdir(box.path('run')) == []
+
+
+def test_disks_only(box):
+    """The method disk of a machine without an agent: crash-consistent"""
+    box.repository()
+    m = Machine(box, 'web-01', '-S', disk_mib=16, data=NOISE)
+    r = box.run('backup', 'web-01', '--method', 'disk', '--json')
+    assert (r.code, r.err) == (0, ''), r.err
+    s = r.json_lines()[-1]
+    assert s['method'] == 'disk' and s['consistency'] == 'crash'
+    assert s['frozen_ms'] == 0 and s['warnings'] == []
+    assert [d['name'] for d in s['disks']] == ['vda']
+    assert m.status() == 'prelaunch'
+    assert os.listdir(box.path('run')) == []
+    assert box.run('list', '--json').json()[0]['consistency'] == 'crash'
+    assert 'disk (crash)' in box.run('list').out
+    assert 'disk (crash)' in box.run('show', 'latest').out
+    r = box.run('backup', 'web-01', '--method', 'disk')
+    assert r.code == 0 and 'crash-consistent' in r.out
+    r = box.run('restore', 'latest', '--to', 'out')
+    assert r.code == 0 and 'starts cold' in r.err and 'start it by' in r.err
+    with open(box.path('out/run'), encoding='utf-8') as f:
+        assert '-loadvm' not in f.read()
+    r = box.run('backup', 'web-01', '--method', 'disk', '--agent', 'nowhere')
+    assert r.code in (1, 20) and 'nowhere' in r.err
+
+
+def test_disks_only_refuses(box):
+    box.repository()
+    Machine(box, 'bare')
+    r = box.run('backup', 'bare', '--method', 'disk')
+    assert r.code == 20 and 'no disk' in r.err, r.err
 
 
 def test_progress_and_interruption(box):
