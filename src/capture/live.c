@@ -259,11 +259,22 @@ report_disks(struct live *l)
                                   .read_bytes = l->disks[i].read_bytes};
 }
 
+/* Nothing has been done yet: another method may still be tried. */
+static int
+check_able(const struct capture_way *way, struct live *l, struct err *e)
+{
+    int rc = way->preflight(l, e);
+
+    if (rc == -1 && e->code == ERR_QEMU)
+        e->code = ERR_UNSUP;
+    return rc;
+}
+
 static int
 run(const struct capture_way *way, struct live *l, const char *socket,
     struct err *e)
 {
-    if (connect_machine(l, socket, e) == -1 || way->preflight(l, e) == -1 ||
+    if (connect_machine(l, socket, e) == -1 || check_able(way, l, e) == -1 ||
         begin(way, l, e) == -1 || capture(way, l, e) == -1)
         return -1;
     live_progress(l, "publish", "");

@@ -131,6 +131,8 @@ prepare_stream(struct live *l, struct err *e)
     if (enable(l, "background-snapshot", e) == -1) {
         (void)err_wrap(e, "machine %s cannot be captured live",
                        l->machine->name);
+        if (e->code == ERR_QEMU)
+            e->code = ERR_UNSUP;
         if (strstr(e->msg, "memory configuration"))
             return err_hint(e, "some of its RAM cannot be write-protected: "
                                "RAM in a file must be in /dev/shm or huge "

@@ -100,6 +100,9 @@ def test_wrong_operands(box):
                          '9'], 'not for savevm'),
                        (['backup', 'x', '--freeze-timeout', '-1'], '-1'),
                        (['backup', '--all', '--agent', 'x'], 'one machine'),
+                       (['backup', '--all', '--allow', 'disk,x'], 'no method x'),
+                       (['backup', '--all', '--parallel', '0'], 'parallel'),
+                       (['backup', '--all', '--parallel', '65'], '1 to 64'),
                        (['restore', 'a', '--to', 'x', '--format', 'vmdk'],
                         'vmdk')):
         r = box.run(*args)
