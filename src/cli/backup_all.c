@@ -61,8 +61,7 @@ struct fleet {
     bool interrupted, warned;
 };
 
-/* ---- the process -----------------------------------------------------------
- */
+/* ---- the process  */
 
 static bool
 is_ours(const char *option)
@@ -177,8 +176,7 @@ start(struct fleet *f, struct job *j, struct err *e)
 }
 
 /* ---- what it says
- * ------------------------------------------------------------
- */
+ *  */
 
 /* The next line of what was said, as an object, or NULL at the end. */
 static json_t *
@@ -283,8 +281,7 @@ finish(struct fleet *f, struct job *j, int status)
     j->is_over = true;
 }
 
-/* ---- all of them ------------------------------------------------------------
- */
+/* ---- all of them  */
 
 static void
 begin_next(struct fleet *f)
@@ -377,8 +374,7 @@ run_all(struct fleet *f, unsigned parallel)
 }
 
 /* ---- the end
- * ------------------------------------------------------------------
- */
+ *  */
 
 static void
 add_row(struct table *t, const struct job *j)
