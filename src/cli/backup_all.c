@@ -61,7 +61,7 @@ struct fleet {
     bool interrupted, warned;
 };
 
-/* ---- the process  */
+/* ---- the process ---- */
 
 static bool
 is_ours(const char *option)
@@ -175,8 +175,7 @@ start(struct fleet *f, struct job *j, struct err *e)
     return errno ? err_set_errno(e, ERR_IO, "cannot start a process") : 0;
 }
 
-/* ---- what it says
- *  */
+/* ---- what it says ---- */
 
 /* The next line of what was said, as an object, or NULL at the end. */
 static json_t *
@@ -281,7 +280,7 @@ finish(struct fleet *f, struct job *j, int status)
     j->is_over = true;
 }
 
-/* ---- all of them  */
+/* ---- all of them ---- */
 
 static void
 begin_next(struct fleet *f)
@@ -373,8 +372,7 @@ run_all(struct fleet *f, unsigned parallel)
     }
 }
 
-/* ---- the end
- *  */
+/* ---- the end ---- */
 
 static void
 add_row(struct table *t, const struct job *j)
