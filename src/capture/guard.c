@@ -36,6 +36,7 @@ enum {
     SAY_OPEN = 'O', /* argument: longest pause, ms */
     SAY_CLOSE = 'C',
     SAY_DRAIN = 'R',
+    SAY_THAWED = 'T',
     SAY_DISMISS = 'D',
     MESSAGE_BYTES = 9,
     INTENT_MAX_BYTES = 1 << 20,
@@ -133,6 +134,12 @@ int
 guard_close_window(struct guard *g, struct err *e)
 {
     return tell(g, SAY_CLOSE, 0, e);
+}
+
+int
+guard_forget_agent(struct guard *g, struct err *e)
+{
+    return tell(g, SAY_THAWED, 0, e);
 }
 
 int
@@ -247,6 +254,10 @@ obey(struct watch *w, bool *dismissed)
     case SAY_CLOSE:
         w->window = deadline_never();
         w->intent->window_open = false;
+        return true;
+    case SAY_THAWED:
+        free(w->intent->agent);
+        w->intent->agent = xstrdup("");
         return true;
     case SAY_DRAIN:
         start_draining(w);

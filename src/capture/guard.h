@@ -26,6 +26,8 @@ int guard_start(const struct intent *in, int monitor, int stream,
 int guard_open_window(struct guard *g, uint64_t max_ms, struct err *e);
 /* The guest runs again. */
 int guard_close_window(struct guard *g, struct err *e);
+/* The agent has said that the file systems are thawed. */
+int guard_forget_agent(struct guard *g, struct err *e);
 /* The drainer has died: read the stream in its place. */
 int guard_drain(struct guard *g, struct err *e);
 

@@ -43,6 +43,8 @@ struct intent {
     char *bitmap; /* name of the tracking bitmaps that it adds (tracking.h), or
                      with `snapshot` what the names of the snapshots begin with
                      that stay for the next one; "": there are none */
+    char *agent;  /* socket of the guest agent that may have frozen the file
+                     systems for us, "" if none has */
     char *nbd_path; /* our NBD server's socket, "" if it is not to be ours */
     struct intent_disk *disks;
     size_t n_disks;

@@ -128,6 +128,7 @@ live_done(struct live *l)
     for (size_t i = 0; i < l->n_disks; i++)
         fd_close(&l->disks[i].scratch_fd);
     free(l->disks);
+    free(l->agent);
     qmp_close(l->qmp);
     machine_free(l->machine);
 }
@@ -164,9 +165,10 @@ fill_manifest(struct live *l, const char *method)
     set_text(&m->host, host);
     set_text(&m->method, method);
     json_decref(m->detail);
-    m->detail = json_pack("{s:o, s:s, s:I, s:o}", "machine",
+    m->detail = json_pack("{s:o, s:s, s:s, s:I, s:o}", "machine",
                           machine_to_json(l->machine), "vmkeep", VMKEEP_VERSION,
-                          "pause_us", (json_int_t)p->total_us, "warnings",
+                          "consistency", l->result->consistency, "pause_us",
+                          (json_int_t)p->total_us, "warnings",
                           warnings_to_json(l->result));
 }
 
@@ -257,11 +259,22 @@ report_disks(struct live *l)
                                   .read_bytes = l->disks[i].read_bytes};
 }
 
+/* Nothing has been done yet: another method may still be tried. */
+static int
+check_able(const struct capture_way *way, struct live *l, struct err *e)
+{
+    int rc = way->preflight(l, e);
+
+    if (rc == -1 && e->code == ERR_QEMU)
+        e->code = ERR_UNSUP;
+    return rc;
+}
+
 static int
 run(const struct capture_way *way, struct live *l, const char *socket,
     struct err *e)
 {
-    if (connect_machine(l, socket, e) == -1 || way->preflight(l, e) == -1 ||
+    if (connect_machine(l, socket, e) == -1 || check_able(way, l, e) == -1 ||
         begin(way, l, e) == -1 || capture(way, l, e) == -1)
         return -1;
     live_progress(l, "publish", "");
@@ -277,7 +290,7 @@ capture_by(const struct capture_way *way, struct repo *r, const char *socket,
            struct capture_result *out, struct err *e)
 {
     uint64_t begin = clock_mono_ns();
-    struct capture_result result = {0};
+    struct capture_result result = {.consistency = CAPTURE_FULL};
     struct live l = {
         .repo = r,
         .options = o,

@@ -37,9 +37,16 @@ struct capture_options {
     uint64_t scratch_bytes;  /* what the guest may overwrite; 0: no limit */
     uint64_t min_free_bytes; /* to be left in scratch_dir; 0: the default */
     bool no_tracking;        /* read all of each disk, and leave no bitmap */
+    const char *agent;       /* socket of the guest agent; NULL: look for it */
+    uint64_t freeze_ms;      /* for the agent to freeze; 0: the default */
     progress_fn *progress;   /* or NULL */
     void *progress_cookie;
 };
+
+/* What the disks of a backup are like to the guest that finds them. */
+#define CAPTURE_FULL "full" /* it goes on, RAM and disks are of one instant */
+#define CAPTURE_FROZEN "frozen" /* as after sync and a clean halt */
+#define CAPTURE_CRASH "crash"   /* as after a power cut */
 
 /* Where the guest's pause went, in microseconds. */
 struct capture_pause {
@@ -61,9 +68,11 @@ struct capture_disk {
 
 struct capture_result {
     struct manifest *manifest;  /* of the published backup */
-    struct capture_disk *disks; /* the writable ones; none if not by `live` */
+    struct capture_disk *disks; /* the writable ones; none if by savevm */
     size_t n_disks;
     struct capture_pause pause;
+    const char *consistency; /* one of the above */
+    uint64_t frozen_us;      /* how long its file systems were */
     uint64_t duration_ns;
     char *warnings[CAPTURE_MAX_WARNINGS];
     size_t n_warnings;

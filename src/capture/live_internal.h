@@ -88,6 +88,8 @@ struct live {
     bool by_fuse; /* disks are read by FUSE and not by NBD */
 
     struct savevm *savevm; /* of that method only */
+    bool disks_only;       /* of the method disk */
+    char *agent;           /* then: socket of the guest agent, or NULL */
 
     int64_t instant_ns; /* t0, wall clock: QEMU's STOP event */
     struct backup_writer *backup;
@@ -99,7 +101,7 @@ struct live {
 
 /* A method of capture; each step as the comment at the top says. */
 struct capture_way {
-    const char *method; /* "live", "savevm" */
+    const char *method; /* "live", "savevm", "disk" */
     int (*preflight)(struct live *l, struct err *e);
     /* Makes l->backup; NULL: one that is built on none. */
     int (*begin)(struct live *l, struct err *e);
@@ -135,6 +137,8 @@ const struct qcow2_snapshot *savevm_base_snapshot(const struct live *l,
 int live_preflight(struct live *l, struct err *e);
 /* Parts of it.  Fill l->disks; is there room for the RAM in the scratch folder;
  * is QEMU's one migration free? */
+int live_check_version(const struct live *l, struct err *e);
+int live_look_at_iothreads(struct live *l, struct err *e);
 int live_take_disks(struct live *l, struct err *e);
 int live_check_scratch(const struct live *l, struct err *e);
 int live_check_migration(const struct live *l, struct err *e);

@@ -16,12 +16,13 @@
 static int
 unsupported(const struct live *l, struct err *e, const char *why)
 {
-    return err_set(e, ERR_QEMU, "machine %s cannot be captured live: %s",
-                   l->machine->name, why);
+    return err_set(e, ERR_QEMU, "machine %s cannot be captured %s: %s",
+                   l->machine->name,
+                   l->disks_only ? "by the method disk" : "live", why);
 }
 
-static int
-check_version(const struct live *l, struct err *e)
+int
+live_check_version(const struct live *l, struct err *e)
 {
     const struct qmp_version *v = qmp_version(l->qmp);
 
@@ -132,8 +133,8 @@ check_virtio_blk(const struct live *l, struct err *e)
  * QEMU 7.2.14 to 8.x may carry a fix (of CVE-2024-7409) which aborts the
  * machine when an NBD client leaves a node that lives in an I/O thread.
  */
-static int
-look_at_iothreads(struct live *l, struct err *e)
+int
+live_look_at_iothreads(struct live *l, struct err *e)
 {
     const struct qmp_version *v = qmp_version(l->qmp);
     CLEANUP(json_decrefp) json_t *threads = NULL;
@@ -173,16 +174,18 @@ live_check_scratch(const struct live *l, struct err *e)
 
     if (dir_free_bytes(l->scratch_dir, &free_bytes, e) == -1)
         return err_wrap(e, "scratch folder");
-    (void)u64_add(l->machine->ram_bytes, l->min_free_bytes, &wanted);
+    (void)u64_add(l->disks_only ? 0 : l->machine->ram_bytes, l->min_free_bytes,
+                  &wanted);
     if (free_bytes >= wanted)
         return 0;
     text_size(free_bytes, have);
     text_size(wanted, need);
     return err_set(e, ERR_NOSPACE,
                    "the scratch folder %s has %s free, but machine %s may need "
-                   "%s for its RAM and what is to be left; free some or name "
+                   "%s for %swhat is to be left; free some or name "
                    "another with --scratch",
-                   l->scratch_dir, have, l->machine->name, need);
+                   l->scratch_dir, have, l->machine->name, need,
+                   l->disks_only ? "" : "its RAM and ");
 }
 
 int
@@ -208,9 +211,9 @@ int
 live_preflight(struct live *l, struct err *e)
 {
     live_progress(l, "preflight", "");
-    if (check_version(l, e) == -1 || check_status(l, e) == -1 ||
+    if (live_check_version(l, e) == -1 || check_status(l, e) == -1 ||
         check_bypass(l, e) == -1 || check_blockers(l, e) == -1 ||
-        live_take_disks(l, e) == -1 || look_at_iothreads(l, e) == -1 ||
+        live_take_disks(l, e) == -1 || live_look_at_iothreads(l, e) == -1 ||
         live_check_migration(l, e) == -1 || live_check_scratch(l, e) == -1 ||
         live_estimate(l, e) == -1)
         return -1;

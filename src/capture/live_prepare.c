@@ -64,6 +64,10 @@ write_intent(struct live *l, struct err *e)
     struct intent *in = intent_new(l->machine);
 
     l->intent = in;
+    if (l->agent) {
+        free(in->agent);
+        in->agent = xstrdup(l->agent);
+    }
     if (runtime_dir(&dir, e) == -1 || note_capabilities(l, e) == -1)
         return -1;
     free(in->nbd_path);
@@ -91,8 +95,14 @@ start_processes(struct live *l, struct err *e)
 {
     if (fd_socketpair(l->stream, e) == -1 ||
         guard_start(l->intent, qmp_fd(l->qmp), l->stream[0], &l->guard, e) ==
-            -1 ||
-        ramspool_create(l->scratch_dir, &l->spool, e) == -1 ||
+            -1)
+        return -1;
+    if (l->disks_only) { /* a stream that ends at once */
+        fd_close(&l->stream[0]);
+        fd_close(&l->stream[1]);
+        return 0;
+    }
+    if (ramspool_create(l->scratch_dir, &l->spool, e) == -1 ||
         drainer_start(l->spool, l->stream[0], l->cbw_timeout_s * 1000,
                       &l->drainer, e) == -1)
         return -1;
@@ -121,6 +131,8 @@ prepare_stream(struct live *l, struct err *e)
     if (enable(l, "background-snapshot", e) == -1) {
         (void)err_wrap(e, "machine %s cannot be captured live",
                        l->machine->name);
+        if (e->code == ERR_QEMU)
+            e->code = ERR_UNSUP;
         if (strstr(e->msg, "memory configuration"))
             return err_hint(e, "some of its RAM cannot be write-protected: "
                                "RAM in a file must be in /dev/shm or huge "
@@ -269,7 +281,7 @@ live_prepare(struct live *l, struct err *e)
 {
     live_progress(l, "prepare", "");
     if (write_intent(l, e) == -1 || start_processes(l, e) == -1 ||
-        prepare_stream(l, e) == -1)
+        (!l->disks_only && prepare_stream(l, e) == -1))
         return -1;
     return prepare_disks(l, e);
 }

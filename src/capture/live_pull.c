@@ -232,7 +232,7 @@ pull_ram(struct live *l, struct err *e)
 int
 live_pull(struct live *l, struct err *e)
 {
-    l->total_bytes = l->machine->ram_bytes;
+    l->total_bytes = l->disks_only ? 0 : l->machine->ram_bytes;
     for (size_t i = 0; i < l->n_disks; i++)
         l->total_bytes += l->disks[i].disk->size_bytes;
     for (size_t i = 0; i < l->n_disks; i++)
@@ -245,5 +245,7 @@ live_pull(struct live *l, struct err *e)
         err_clear(e);
         rc = pull_disks_anew(l, e);
     }
-    return rc == -1 ? -1 : pull_ram(l, e);
+    if (rc == -1 || l->disks_only)
+        return rc;
+    return pull_ram(l, e);
 }

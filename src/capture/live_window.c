@@ -300,8 +300,10 @@ pause_and_resume(struct live *l, struct lap *lap, struct err *e)
     if (arm_disks(l, e) == -1 || check_pause(l, e) == -1)
         return -1;
     lap->armed = clock_mono_ns();
-    if (start_stream(l, e) == -1 || await_first_page(l, e) == -1 ||
-        resume_guest(l, e) == -1)
+    if (!l->disks_only &&
+        (start_stream(l, e) == -1 || await_first_page(l, e) == -1))
+        return -1;
+    if (resume_guest(l, e) == -1)
         return -1;
     lap->resumed = clock_mono_ns();
     return 0;

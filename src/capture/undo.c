@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "capture/intent.h"
 #include "capture/labels.h"
+#include "capture/quiesce.h"
 #include "capture/rescue.h"
 #include "capture/snapshot.h"
 #include "qemu/bitmaps.h"
@@ -408,6 +409,7 @@ undo_all(struct qmp *q, const struct intent *in, bool tracking, struct err *e)
     if (in->snapshot[0])
         return undo_snapshots(q, in, tracking, e);
     tried(&t, undo_pause(q, in, e), e);
+    tried(&t, quiesce_undo(q, in, e), e); /* which takes a running guest */
     tried(&t, remove_exports(q, prefix, e), e);
     intent_remove_mounts(in);
     /* First the socket that QEMU may keep without having made a server of it.

@@ -17,11 +17,11 @@ struct qmp;
 
 /*
  * A capture by an internal snapshot (in->snapshot): see snapshot_remove.  Any
- * other: resume the guest if it ran before and in->window_open; end our
- * migration (somebody must be draining its stream); remove our exports, NBD
- * server, bitmaps, filters, nodes and descriptors; set the capabilities back.
- * 0 if the guest is as it was.  What cannot be done is reported after all the
- * rest was tried.
+ * other: resume the guest if it ran before and in->window_open, and thaw it;
+ * end our migration (somebody must be draining its stream); remove our exports,
+ * NBD server, bitmaps, filters, nodes and descriptors; set the capabilities
+ * back. 0 if the guest is as it was.  What cannot be done is reported after all
+ * the rest was tried.
  */
 int undo(struct qmp *q, const struct intent *in, struct err *e);
 

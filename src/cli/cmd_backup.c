@@ -6,10 +6,12 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "capture/disk.h"
 #include "capture/intent.h"
 #include "capture/live.h"
 #include "capture/savevm.h"
 #include "capture/underway.h"
+#include "cli/backup_all.h"
 #include "cli/cli.h"
 #include "cli/meter.h"
 #include "cli/print.h"
@@ -25,22 +27,56 @@
 
 enum { MAX_PAUSE_MS = 3600000, MAX_STALL_S = 3600 };
 
-static const char *const methods[] = {"live", "savevm", "disk"};
+typedef int capture_fn(struct repo *r, const char *socket,
+                       const struct capture_options *o, struct cancel *cancel,
+                       struct capture_result *out, struct err *e);
+
+/* The best first. */
+static const struct method {
+    const char *name;
+    capture_fn *capture;
+} methods[] = {
+    {"live", capture_live}, {"savevm", capture_savevm}, {"disk", capture_disk}};
 
 /* The machines to save, and how it went. */
 struct batch {
     struct cli *cli;
     struct session session;
     struct cancel *cancel;
-    bool savevm; /* instead of live */
+    const struct method *method;
+    char *agent; /* absolute path, or NULL */
     struct capture_options options;
-    bool single; /* one machine was named: the summary is its own */
-    size_t n, n_saved, n_failed;
+    unsigned parallel;
+    bool single; /* one machine is meant */
     int outcome; /* the worst so far */
-    enum outcome first_failure;
 };
 
+/* Is the word in the list "savevm,disk"? */
+static bool
+allows(const char *list, const char *word)
+{
+    size_t len = strlen(word);
+
+    for (const char *at = list; *at; at += strcspn(at, ","), at += *at == ',')
+        if (strncmp(at, word, len) == 0 && (at[len] == ',' || !at[len]))
+            return true;
+    return false;
+}
+
 /* ---- what came out ----------------------------------------------------- */
+
+/* Without memory it matters what the disks are like. */
+static const char *
+disks_are(const struct capture_result *r)
+{
+    if (strcmp(r->consistency, CAPTURE_FROZEN) == 0)
+        return "  no memory; the file systems on the disks are clean: the "
+               "guest agent had frozen them\n";
+    if (strcmp(r->consistency, CAPTURE_CRASH) == 0)
+        return "  no memory; the disks are as after a power cut "
+               "(crash-consistent)\n";
+    return "";
+}
 
 static void
 print_result(struct cli *c, const struct capture_result *r)
@@ -62,11 +98,13 @@ print_result(struct cli *c, const struct capture_result *r)
         "saved %s as of %s: backup %.8s (%s)\n"
         "  pause %.1f ms: stop %.1f, disks %.1f, memory %.1f (populate %.1f, "
         "protect %.1f)\n"
+        "%s"
         "  read %s, new %s, stored %s, in %.1f s (%s/s)\n",
         name, time, m->id, m->method, (double)p->total_us / 1e3,
         (double)p->stop_us / 1e3, (double)p->arm_us / 1e3,
         (double)p->ram_us / 1e3, (double)p->populate_us / 1e3,
-        (double)p->protect_us / 1e3, read, new, stored, seconds, rate);
+        (double)p->protect_us / 1e3, disks_are(r), read, new, stored, seconds,
+        rate);
 }
 
 static void
@@ -83,44 +121,72 @@ print_disk(struct cli *c, const struct capture_disk *d)
         out_text(&c->out, "  disk %s: read what has changed, %s\n", name, read);
 }
 
+/* `why`: the method is another than was asked for; or NULL. */
 static void
-report(struct batch *b, const struct capture_result *r)
+report(struct batch *b, const struct capture_result *r, const char *why)
 {
     struct cli *c = b->cli;
+    json_t *j = c->out.json ? saved_json(r) : NULL;
+
+    if (j && why)
+        (void)json_object_set_new(j, "fallback", print_json(why));
+    if (why)
+        out_note(&c->out,
+                 "%s: saved by the method %s, which --allow permits: "
+                 "%s",
+                 r->manifest->machine, r->manifest->method, why);
 
     if (!c->out.json)
         print_result(c, r);
     for (size_t i = 0; !c->out.json && i < r->n_disks; i++)
         print_disk(c, &r->disks[i]);
-    if (c->out.json)
-        out_line(&c->out, b->single ? "summary" : "backup", saved_json(r));
+    if (j)
+        out_line(&c->out, "summary", j);
     for (size_t i = 0; i < r->n_warnings; i++)
         out_warning(&c->out, "%s: %s", r->manifest->machine, r->warnings[i]);
 }
 
-static void
-report_batch(struct batch *b)
+/* ---- one machine ------------------------------------------------------------
+ */
+
+/* The next method that the user allows, or NULL. */
+static const struct method *
+next_method(const struct batch *b, const struct method *after)
 {
-    if (b->cli->out.json)
-        out_line(&b->cli->out, "summary",
-                 json_pack("{s:I, s:I, s:I, s:i}", "machines", (json_int_t)b->n,
-                           "saved", (json_int_t)b->n_saved, "failed",
-                           (json_int_t)b->n_failed, "exit", b->outcome));
-    else
-        out_text(&b->cli->out, "%zu of %zu machines saved\n", b->n_saved, b->n);
+    const char *allowed = args_value(&b->cli->args, "allow");
+
+    for (const struct method *m = after + 1;
+         allowed && m < methods + ARRAY_LEN(methods); m++)
+        if (allows(allowed, m->name))
+            return m;
+    return NULL;
 }
 
-/* ---- one machine after the other --------------------------------------- */
-
-static void
-note_failure(struct batch *b, const char *name, struct err *e)
+/* By the method asked for, else by the next one that is allowed.  *out_why is
+ * then why not by the first, to be freed. */
+static int
+capture(struct batch *b, const char *socket,
+        const struct capture_options *options, struct capture_result *out,
+        char **out_why, struct err *e)
 {
-    enum outcome o = outcome_of(e->code);
+    const struct method *m = b->method;
 
-    out_error(&b->cli->out, "backup", name, o, e);
-    if (b->n_failed++ == 0)
-        b->first_failure = o;
-    err_clear(e);
+    for (;;) {
+        if (m->capture(b->session.repo, socket, options, b->cancel, out, e) ==
+            0)
+            return 0;
+        if (e->code != ERR_UNSUP)
+            return -1;
+        const struct method *next = next_method(b, m);
+        if (!next) {
+            e->code = ERR_QEMU; /* the machine's fault, not ours */
+            return -1;
+        }
+        if (!*out_why)
+            *out_why = xstrdup(e->msg);
+        err_clear(e);
+        m = next;
+    }
 }
 
 static int
@@ -129,21 +195,19 @@ save(struct batch *b, const char *name, const char *socket, struct err *e)
     struct capture_result result = {0};
     struct meter *meter = meter_start(b->cli, name);
     struct capture_options options = b->options;
+    CLEANUP(freep) char *why = NULL;
 
     options.progress = meter_progress;
     options.progress_cookie = meter;
-
     signals_raise(b->cancel);
-    int r = (b->savevm ? capture_savevm : capture_live)(
-        b->session.repo, socket, &options, b->cancel, &result, e);
+    int r = capture(b, socket, &options, &result, &why, e);
     signals_raise(NULL);
     meter_stop(meter);
     if (r == -1)
         return -1;
-    b->n_saved++;
     if (result.n_warnings > 0)
         b->outcome = OUTCOME_PARTLY;
-    report(b, &result);
+    report(b, &result, why);
     capture_result_done(&result);
     return 0;
 }
@@ -207,27 +271,6 @@ save_found(struct batch *b, const struct machine_found *f, struct err *e)
     return save(b, name, socket, e);
 }
 
-static int
-save_each(struct batch *b, const struct machine_found *const *list, size_t n,
-          struct err *e)
-{
-    b->n = n;
-    for (size_t i = 0; i < n; i++) {
-        if (cancel_check(b->cancel, e) == -1)
-            return -1;
-        if (save_found(b, list[i], e) == 0)
-            continue;
-        if (b->single || e->code == ERR_CANCELED)
-            return -1;
-        note_failure(b, list[i]->name, e);
-    }
-    if (b->n_failed > 0)
-        b->outcome = b->n_saved ? OUTCOME_PARTLY : (int)b->first_failure;
-    if (!b->single)
-        report_batch(b);
-    return b->outcome;
-}
-
 static void
 choose_once(const struct machine_found *f, const struct machine_found **list,
             size_t *n)
@@ -259,6 +302,14 @@ choose(const struct cli *c, const struct machine_found *found, size_t n,
 }
 
 static int
+save_one(struct batch *b, const struct machine_found *f, struct err *e)
+{
+    if (session_open(b->cli, &b->session, e) == -1)
+        return -1;
+    return save_found(b, f, e) == -1 ? -1 : b->outcome;
+}
+
+static int
 save_by_name(struct batch *b, struct err *e)
 {
     struct machine_found *found = NULL;
@@ -270,10 +321,10 @@ save_by_name(struct batch *b, struct err *e)
     /* NOLINTNEXTLINE(bugprone-sizeof-expression) */
     const struct machine_found **list = xcalloc(room, sizeof(list[0]));
     int r = choose(b->cli, found, n, list, &n_list, e);
-    if (r == 0)
-        r = session_open(b->cli, &b->session, e);
-    if (r == 0)
-        r = save_each(b, list, n_list, e);
+    if (r == 0 && !b->single)
+        r = backup_all(b->cli, list, n_list, b->parallel, b->cancel, e);
+    else if (r == 0)
+        r = save_one(b, list[0], e);
     free(list);
     machine_found_free(found, n);
     return r;
@@ -282,20 +333,34 @@ save_by_name(struct batch *b, struct err *e)
 /* ---- the command ------------------------------------------------------- */
 
 static int
-take_method(const char *method, bool *out_savevm, struct err *e)
+find_method(const char *name, const struct method **out, struct err *e)
 {
-    *out_savevm = method && strcmp(method, "savevm") == 0;
-    if (!method || *out_savevm || strcmp(method, "live") == 0)
-        return 0;
     for (size_t i = 0; i < ARRAY_LEN(methods); i++)
-        if (strcmp(method, methods[i]) == 0)
-            return err_set(e, ERR_UNSUP,
-                           "this version cannot capture by the method %s; "
-                           "leave --method away for live",
-                           method);
+        if (strcmp(name, methods[i].name) == 0) {
+            *out = &methods[i];
+            return 0;
+        }
     return err_set(e, ERR_USAGE,
-                   "--method %s is none; there are live, savevm and disk",
-                   method);
+                   "there is no method %s; there are live, savevm and disk",
+                   name);
+}
+
+/* The guard reads the path too, and maybe another run from another folder. */
+static int
+take_agent(struct batch *b, struct err *e)
+{
+    const char *path = args_value(&b->cli->args, "agent");
+
+    if (!path)
+        return 0;
+    if (!b->single)
+        return err_set(e, ERR_USAGE,
+                       "--agent is for one machine, not for several");
+    b->agent = realpath(path, NULL);
+    if (!b->agent)
+        return err_set_errno(e, ERR_QEMU, "guest agent %s", path);
+    b->options.agent = b->agent;
+    return 0;
 }
 
 /* The value of a numeric option, which is not 0, into *out if it is there. */
@@ -336,22 +401,42 @@ take_limits(struct batch *b, struct err *e)
     struct capture_options *o = &b->options;
     uint64_t stall = 0;
 
-    for (size_t i = 0; b->savevm && i < ARRAY_LEN(of_live); i++)
+    bool is_savevm = strcmp(b->method->name, "savevm") == 0;
+    for (size_t i = 0; is_savevm && i < ARRAY_LEN(of_live); i++)
         if (args_has(a, of_live[i]))
             return err_set(e, ERR_USAGE,
-                           "--%s is for live only: with savevm QEMU itself "
-                           "stops the machine, writes, and lets it go on",
+                           "--%s is not for savevm: there QEMU itself stops "
+                           "the machine, writes, and lets it go on",
                            of_live[i]);
     if (take_number(a, "max-pause", MAX_PAUSE_MS, "milliseconds",
                     &o->max_pause_ms, e) == -1 ||
         take_number(a, "write-stall", MAX_STALL_S, "seconds", &stall, e) ==
             -1 ||
+        take_number(a, "freeze-timeout", MAX_PAUSE_MS, "milliseconds",
+                    &o->freeze_ms, e) == -1 ||
         take_size(a, "scratch-size", &o->scratch_bytes, e) == -1 ||
         take_size(a, "min-free", &o->min_free_bytes, e) == -1)
         return -1;
     o->cbw_timeout_s = (unsigned)stall;
     o->no_tracking = args_has(a, "no-tracking");
     o->scratch_dir = args_value(a, "scratch");
+    return 0;
+}
+
+/* A list of methods with commas between them. */
+static int
+check_allowed(const struct args *a, struct err *e)
+{
+    const char *at = args_value(a, "allow");
+    const struct method *m = NULL;
+
+    while (at) {
+        size_t len = strcspn(at, ",");
+        CLEANUP(freep) char *word = xstrndup(at, len);
+        if (find_method(word, &m, e) == -1)
+            return err_wrap(e, "--allow");
+        at = at[len] ? at + len + 1 : NULL;
+    }
     return 0;
 }
 
@@ -368,33 +453,49 @@ take_options(struct batch *b, struct err *e)
     if (ways > 1)
         return err_set(e, ERR_USAGE,
                        "MACHINE, --all and --qmp exclude each other");
-    if (take_method(args_value(a, "method"), &b->savevm, e) == -1 ||
-        take_limits(b, e) == -1)
-        return -1;
     b->single = args_has(a, "qmp") || a->n_operands == 1;
-    return 0;
+    const char *method = args_value(a, "method");
+    if (find_method(method ? method : "live", &b->method, e) == -1 ||
+        take_limits(b, e) == -1 || check_allowed(a, e) == -1)
+        return -1;
+    uint64_t parallel = BACKUP_ALL_PARALLEL;
+    if (take_number(a, "parallel", BACKUP_ALL_MAX_PARALLEL, "machines",
+                    &parallel, e) == -1)
+        return -1;
+    b->parallel = (unsigned)parallel;
+    return take_agent(b, e);
 }
 
+/* Its monitors; one that nobody else uses will do. */
 static int
-save_by_socket(struct batch *b, const char *option, struct err *e)
+save_by_socket(struct batch *b, struct err *e)
 {
-    CLEANUP(freep) char *socket = xstrdup(option);
-    char *sockets[] = {socket, NULL};
-    const struct machine_found found = {0, socket, socket, sockets};
+    const struct args *a = &b->cli->args;
+    char **sockets = xcalloc(a->n_given + 1, sizeof(*sockets));
+    size_t n = 0;
 
-    if (session_open(b->cli, &b->session, e) == -1)
-        return -1;
-    return save_found(b, &found, e) == -1 ? -1 : b->outcome;
+    for (size_t i = 0; i < a->n_given; i++)
+        if (strcmp(a->given[i].spec->name, "qmp") == 0)
+            sockets[n++] = xstrdup(a->given[i].value);
+    const struct machine_found found = {0, sockets[0], sockets[0], sockets};
+    int r = save_one(b, &found, e);
+    while (n > 0)
+        free(sockets[--n]);
+    free(sockets);
+    return r;
 }
 
 static int
 save_all(struct batch *b, struct err *e)
 {
-    const char *socket = args_value(&b->cli->args, "qmp");
+    bool reconciled = target_reconcile(&b->cli->out);
 
-    if (!target_reconcile(&b->cli->out))
+    if (!reconciled)
         b->outcome = OUTCOME_PARTLY;
-    return socket ? save_by_socket(b, socket, e) : save_by_name(b, e);
+    if (args_has(&b->cli->args, "qmp"))
+        return save_by_socket(b, e);
+    int r = save_by_name(b, e);
+    return r == OUTCOME_DONE && !reconciled ? OUTCOME_PARTLY : r;
 }
 
 static int
@@ -402,24 +503,38 @@ run_backup(struct cli *c, struct err *e)
 {
     struct batch b = {.cli = c};
 
-    if (take_options(&b, e) == -1)
-        return -1;
     b.cancel = cancel_new();
-    int r = save_all(&b, e);
+    int r = take_options(&b, e);
+    if (r == 0)
+        r = save_all(&b, e);
     session_done(&b.session);
     cancel_free(b.cancel);
+    free(b.agent);
     return r;
 }
 
 static const struct option_spec options[] = {
     {"all", 0, NULL, "every running machine of this host"},
-    {"qmp", 0, "SOCKET", "the machine behind this monitor socket"},
+    {"parallel", 0, "N", "so many machines at a time (default 2)"},
+    {"qmp", 0, "SOCKET",
+     "the machine behind this monitor socket; several: its monitors, of which "
+     "one that is free is used"},
     {"method", 0, "METHOD",
      "live (the default): memory, devices and disks of one instant, while the "
      "machine runs; savevm: the same by QEMU's internal snapshots, for "
      "machines "
      "that live cannot do: all disks must be qcow2, and the machine stands "
-     "still while its memory is written to one of them"},
+     "still while its memory is written to one of them; disk: the disks of one "
+     "instant, without memory, for any machine"},
+    {"allow", 0, "METHODS",
+     "what may be done instead for a machine that the method cannot do: disk, "
+     "savevm or savevm,disk; without it such a machine is an error"},
+    {"agent", 0, "SOCKET",
+     "with the method disk: the guest agent that freezes the file systems "
+     "(default: the machine's own, if it has one)"},
+    {"freeze-timeout", 0, "MS",
+     "with the method disk: how long the guest agent may take to freeze "
+     "(default 10000); after that the disks are saved as after a power cut"},
     {"max-pause", 0, "MS",
      "give up, and let the machine go on, if it would stand still for longer "
      "than this (default 10000)"},
@@ -441,6 +556,9 @@ static const struct option_spec options[] = {
 
 static const struct example examples[] = {
     {"vmkeep backup web-01", "save one machine while it runs"},
+    {"vmkeep backup --all --allow disk",
+     "save them all, and of those that cannot be saved with their memory at "
+     "least the disks"},
     {"vmkeep backup --all --json", "save them all; a line of JSON for each"},
     {"vmkeep backup --qmp /run/web-01.qmp --max-pause 200",
      "by its monitor, and only if it stands still for 0.2 s at most"},
@@ -450,13 +568,15 @@ const struct command cmd_backup = {
     .name = "backup",
     .operands = "[MACHINE...]",
     .summary = "save machines, memory and disks, while they run",
-    .text = "The machine stands still for some milliseconds; then it runs on "
-            "while vmkeep reads what it was at that instant. Only what the "
-            "repository does not have yet is stored. If anything fails, or at "
-            "Ctrl-C, the backup is given up and the machine goes on as "
-            "before.\n\n"
-            "MACHINE is a name or a UUID, as `vmkeep machines` shows them. If "
-            "some of several machines could not be saved the exit code is 3.",
+    .text =
+        "The machine stands still for some milliseconds; then it runs on "
+        "while vmkeep reads what it was at that instant. Only what the "
+        "repository does not have yet is stored. If anything fails, or at "
+        "Ctrl-C, the backup is given up and the machine goes on as "
+        "before.\n\n"
+        "MACHINE is a name or a UUID, as `vmkeep machines` shows them. If "
+        "some of several machines could not be saved the exit code is 3, if "
+        "none could it is 1.",
     .options = options,
     .examples = examples,
     .max_operands = COMMAND_ANY_OPERANDS,

@@ -84,12 +84,28 @@ to_json(const struct listing *l, const struct manifest *m, const char *state)
         return sealed_to_json(l, m, state);
     clock_format_utc(m->time_ns, time);
     return json_pack(
-        "{s:s, s:s, s:o, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:s}", "id", m->id,
-        "time", time, "machine", print_json(m->machine), "uuid",
+        "{s:s, s:s, s:o, s:o, s:o, s:s, s:o*, s:I, s:I, s:I, s:I, s:s}", "id",
+        m->id, "time", time, "machine", print_json(m->machine), "uuid",
         print_json(m->uuid), "host", print_json(m->host), "method", m->method,
+        "consistency", json_incref(json_object_get(m->detail, "consistency")),
         "size_bytes", (json_int_t)size_of(m), "read_bytes",
         (json_int_t)m->read_bytes, "new_bytes", (json_int_t)m->new_bytes,
         "stored_bytes", (json_int_t)m->stored_bytes, "state", state);
+}
+
+/* Of disks without memory, also what they are like. */
+static void
+add_method(struct table *t, const struct manifest *m)
+{
+    const char *like =
+        json_string_value(json_object_get(m->detail, "consistency"));
+
+    if (!like || strcmp(m->method, "disk") != 0) {
+        table_cell(t, m->method);
+        return;
+    }
+    CLEANUP(freep) char *both = xasprintf("%s (%s)", m->method, like);
+    table_cell(t, both);
 }
 
 static void
@@ -131,7 +147,7 @@ add(void *cookie, const struct manifest *m, const struct backup_state *s,
         return 0;
     }
     table_cell(l->table, m->machine);
-    table_cell(l->table, m->method);
+    add_method(l->table, m);
     table_cell_size(l->table, size_of(m));
     table_cell_size(l->table, m->new_bytes);
     table_cell_size(l->table, m->stored_bytes);

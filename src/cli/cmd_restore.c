@@ -59,8 +59,11 @@ report_text(struct cli *c, const struct manifest *m,
     CLEANUP(freep) char *name = print_fit(m->machine);
     out_note(&c->out, "restored %s as of backup %.8s: %s in %.1f s", name,
              m->id, written, (double)r->duration_ns / 1e9);
+    if (r->has_script && !r->has_state && !o->boot)
+        out_note(&c->out, "the backup has disks only: the machine starts cold");
     if (r->has_script)
-        out_note(&c->out, "%s it by %s", o->boot ? "start" : "continue", last);
+        out_note(&c->out, "%s it by %s", r->has_state ? "continue" : "start",
+                 last);
     else if (r->has_state && o->format == RESTORE_QCOW2)
         out_note(&c->out, "continue it by QEMU with the options that the "
                           "machine had, these images, and -loadvm vmkeep");

@@ -39,6 +39,20 @@ print_size(struct cli *c, const char *name, uint64_t bytes)
 }
 
 static void
+print_method(struct cli *c, const struct manifest *m)
+{
+    const char *like =
+        json_string_value(json_object_get(m->detail, "consistency"));
+
+    if (like && strcmp(m->method, "disk") == 0) {
+        CLEANUP(freep) char *both = xasprintf("%s (%s)", m->method, like);
+        print_fact(c, "method", both);
+        return;
+    }
+    print_fact(c, "method", m->method);
+}
+
+static void
 print_machine(struct cli *c, const struct machine *m)
 {
     CLEANUP(table_freep)
@@ -101,7 +115,7 @@ print_text(struct cli *c, const struct manifest *m)
     print_fact(c, "machine", m->machine);
     print_fact(c, "uuid", m->uuid);
     print_fact(c, "host", m->host);
-    print_fact(c, "method", m->method);
+    print_method(c, m);
     print_size(c, "read", m->read_bytes);
     print_size(c, "new", m->new_bytes);
     print_size(c, "stored", m->stored_bytes);

@@ -184,6 +184,15 @@ process_cwd(pid_t pid)
     return read_link(pid, "cwd");
 }
 
+bool
+process_is_stopped(pid_t pid)
+{
+    CLEANUP(buf_done) struct buf b = read_file(pid, "stat", STAT_MAX);
+    const char *at = strrchr(buf_text(&b), ')'); /* as below */
+
+    return at && (text_starts(at, ") T") || text_starts(at, ") t"));
+}
+
 uint64_t
 process_start_time(pid_t pid)
 {

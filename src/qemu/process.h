@@ -31,6 +31,8 @@ char *process_cwd(pid_t pid);
 /* A variable of the environment that it was started with, or NULL.  The caller
  * frees it. */
 char *process_env(pid_t pid, const char *name);
+/* Does it stand still by SIGSTOP or under a debugger? */
+bool process_is_stopped(pid_t pid);
 /* When it started, in clock ticks since boot; 0 if unknown. */
 uint64_t process_start_time(pid_t pid);
 

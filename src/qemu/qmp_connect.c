@@ -1,21 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
-#include "base/fd.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "qemu/process.h"
 #include "qemu/qmp_internal.h"
+#include "qemu/unixconnect.h"
 #include "qemu/unixpeer.h"
-
-enum { BACKLOG_WAIT_MS = 50 }; /* between attempts at a full queue */
 
 static int
 read_version(struct qmp *q, const json_t *version, struct err *e)
@@ -90,65 +82,16 @@ greet(struct qmp *q, struct deadline d, struct err *e)
     return qmp_run(q, "qmp_capabilities", NULL, NULL, e);
 }
 
-/*
- * The address of `path`, or, as that holds only 107 bytes, of *hold, which is
- * then a descriptor of the socket file.
- */
-static int
-address_of(const char *path, struct sockaddr_un *out, int *hold, struct err *e)
-{
-    *out = (struct sockaddr_un){.sun_family = AF_UNIX};
-    if (strlen(path) < sizeof(out->sun_path)) {
-        memcpy(out->sun_path, path, strlen(path));
-        return 0;
-    }
-    *hold = open(path, O_PATH | O_CLOEXEC);
-    if (*hold == -1)
-        return err_set_errno(e, ERR_QEMU, "monitor %s", path);
-    (void)snprintf(out->sun_path, sizeof(out->sun_path), "/proc/self/fd/%d",
-                   *hold);
-    return 0;
-}
-
-/* A server whose queue is full makes us wait, at most until `d`. */
-static int
-connect_to(int fd, const char *path, struct deadline d, struct err *e)
-{
-    CLEANUP(fd_closep) int hold = -1;
-    struct sockaddr_un to;
-
-    if (address_of(path, &to, &hold, e) == -1)
-        return -1;
-    while (connect(fd, (const struct sockaddr *)&to, sizeof(to)) == -1) {
-        struct stat st;
-        if ((errno == EAGAIN || errno == EINTR) && !deadline_passed(d)) {
-            (void)poll(NULL, 0, BACKLOG_WAIT_MS);
-            continue;
-        }
-        if (errno == EAGAIN)
-            return 0; /* it gives no greeting either */
-        if (errno != ECONNREFUSED)
-            return err_set_errno(e, ERR_QEMU, "monitor %s", path);
-        if (stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
-            return err_set(e, ERR_QEMU, "monitor %s: not a socket", path);
-        return err_set(e, ERR_NOENT,
-                       "monitor %s: nobody listens there; is the machine "
-                       "running?",
-                       path);
-    }
-    return 0;
-}
-
 int
 qmp_connect(const char *path, struct qmp **out, struct err *e)
 {
     struct deadline d = deadline_in_ms(QMP_GREETING_MS);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = -1;
 
-    if (fd == -1)
-        return err_set_errno(e, ERR_IO, "cannot make a socket");
+    if (unix_connect("monitor", path, d, &fd, e) == -1)
+        return -1;
     CLEANUP(qmp_closep) struct qmp *q = qmp_new(fd, path);
-    if (connect_to(fd, path, d, e) == -1 || greet(q, d, e) == -1)
+    if (greet(q, d, e) == -1)
         return -1;
     *out = STEAL(q);
     return 0;

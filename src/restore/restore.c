@@ -83,14 +83,21 @@ has_run(const struct restore *r)
     return r->machine->type[0] != '\0';
 }
 
+/* Saved without RAM, so that there is nothing to go on from. */
+static bool
+is_of_disks(const struct restore *r)
+{
+    return strcmp(r->manifest->method, "disk") == 0;
+}
+
 static int
 plan(struct restore *r, struct err *e)
 {
     size_t wanted = 0;
     bool has_state = machinestate_exists(r->manifest);
 
-    r->with_state =
-        !r->options->boot && !r->options->disk && (has_state || has_run(r));
+    r->with_state = !r->options->boot && !r->options->disk && !is_of_disks(r) &&
+                    (has_state || has_run(r));
     if (r->with_state && !has_state)
         return err_set(e, ERR_UNSUP,
                        "backup %.8s has no RAM; restore its disks with --boot",

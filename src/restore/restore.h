@@ -45,8 +45,8 @@ struct restore_result {
                         for the script */
 };
 
-/* ERR_NOENT if there is no such disk; ERR_UNSUP if the backup has no RAM and
- * `boot` was not asked for; ERR_CORRUPT names what is damaged. */
+/* ERR_NOENT if there is no such disk; ERR_UNSUP if the backup has lost its RAM
+ * and `boot` was not asked for; ERR_CORRUPT names what is damaged. */
 int restore_files(struct repo *r, const struct manifest *m,
                   const struct restore_options *o, struct cancel *cancel,
                   struct restore_result *out, struct err *e);

@@ -41,6 +41,7 @@ def test_backup_and_all_that_follows(box):
     assert 4 << 20 <= d['read_bytes'] <= 16 << 20
     assert set(s['pause']) == {'stop_ms', 'arm_ms', 'ram_ms', 'populate_ms',
                                'protect_ms', 'expected_ms'}
+    assert s['consistency'] == 'full'
     low, high = s['pause']['expected_ms']
     assert 0 < low < high < s['pause_ms'] + 1000
     matches('^[0-9a-f]{32}$', s['backup_id'])
@@ -124,7 +125,7 @@ def test_several(box):
     saved, summary = r.json_lines()
     assert saved['type'] == 'backup' and saved['machine'] == 'vmkeep-cli-a'
     assert summary == {'type': 'summary', 'machines': 2, 'saved': 1,
-                       'failed': 1, 'exit': 3}
+                       'disks_only': 0, 'failed': 1, 'exit': 3}
     e = json.loads(r.err)
     assert e['machine'] == 'vmkeep-cli-b' and e['type'] == 'error'
     assert '-qmp unix:' in e['message'] and e['exit'] == 20
@@ -141,7 +142,7 @@ def test_none_of_several(box):
     Machine(box, 'vmkeep-cli-a', qmp=False)
     Machine(box, 'vmkeep-cli-b', qmp=False)
     r = box.run('backup', 'vmkeep-cli-a', 'vmkeep-cli-b')
-    assert r.code == 20 and r.err.count('\n') == 2
+    assert r.code == 1 and r.err.count('\n') == 2
     assert '0 of 2' in r.out
 
 
@@ -283,6 +284,61 @@ def test_savevm_refuses(box):
     found = box.run('extract', '--list', 'copy', '--json').json()
     assert found['snapshots'] == [], found
     assert os.listdir(box.path('run')) == []
+
+
+def test_disks_only(box):
+    """The method disk of a machine without an agent: crash-consistent"""
+    box.repository()
+    m = Machine(box, 'web-01', '-S', disk_mib=16, data=NOISE)
+    r = box.run('backup', '--qmp', m.socket, '--method', 'disk', '--json')
+    assert (r.code, r.err) == (0, ''), r.err
+    s = r.json_lines()[-1]
+    assert s['method'] == 'disk' and s['consistency'] == 'crash'
+    assert s['frozen_ms'] == 0 and s['warnings'] == []
+    assert [d['name'] for d in s['disks']] == ['vda']
+    assert m.status() == 'prelaunch'
+    assert os.listdir(box.path('run')) == []
+    assert box.run('list', '--json').json()[0]['consistency'] == 'crash'
+    assert 'disk (crash)' in box.run('list').out
+    assert 'disk (crash)' in box.run('show', 'latest').out
+    r = box.run('backup', '--qmp', m.socket, '--method', 'disk')
+    assert r.code == 0 and 'crash-consistent' in r.out
+    r = box.run('restore', 'latest', '--to', 'out')
+    assert r.code == 0 and 'starts cold' in r.err and 'start it by' in r.err
+    with open(box.path('out/run'), encoding='utf-8') as f:
+        assert '-loadvm' not in f.read()
+    r = box.run('backup', '--qmp', m.socket, '--method', 'disk', '--agent', 'nowhere')
+    assert r.code in (1, 20) and 'nowhere' in r.err
+
+
+def test_disks_only_refuses(box):
+    box.repository()
+    Machine(box, 'bare')
+    r = box.run('backup', 'bare', '--method', 'disk')
+    assert r.code == 20 and 'no disk' in r.err, r.err
+
+
+def test_allowed_to_do_less(box):
+    """What live cannot do is done by another method only by leave"""
+    box.repository()
+    m = Machine(box, 'web-01', '-S', disk_mib=16, data=NOISE)
+    r = box.run('backup', '--qmp', m.socket, '--allow', 'savevm')
+    assert r.code == 20 and 'prelaunch' in r.err, r.err
+    r = box.run('backup', '--qmp', m.socket, '--allow', 'savevm,disk', '--json')
+    assert r.code == 0, r.err
+    s = r.json_lines()[-1]
+    assert s['method'] == 'disk' and 'prelaunch' in s['fallback']
+    r = box.run('backup', '--qmp', m.socket, '--allow', 'disk')
+    assert r.code == 0 and '--allow permits' in r.err, r.err
+    assert m.status() == 'prelaunch'
+
+
+def test_several_monitors(box):
+    """--qmp more than once: the one that is free"""
+    box.repository()
+    m = Machine(box, 'web-01', disk_mib=1, data=b'x')
+    r = able(box.run('backup', '--qmp', 'nowhere', '--qmp', m.socket, '--json'))
+    assert r.code == 0 and r.json_lines()[-1]['machine'] == 'web-01', r.err
 
 
 def test_progress_and_interruption(box):

@@ -97,18 +97,18 @@ def test_wrong_operands(box):
                        (['backup', 'x', '--max-pause', '1s'], '1s'),
                        (['backup', 'x', '--max-pause', '0'], '0'),
                        (['backup', 'x', '--method', 'savevm', '--max-pause',
-                         '9'], 'live only'),
+                         '9'], 'not for savevm'),
+                       (['backup', 'x', '--freeze-timeout', '-1'], '-1'),
+                       (['backup', '--all', '--agent', 'x'], 'one machine'),
+                       (['backup', '--all', '--allow', 'disk,x'], 'no method x'),
+                       (['backup', '--all', '--parallel', '0'], 'parallel'),
+                       (['backup', '--all', '--parallel', '65'], '1 to 64'),
                        (['restore', 'a', '--to', 'x', '--format', 'vmdk'],
                         'vmdk')):
         r = box.run(*args)
         assert (r.code, r.out) == (2, ''), (args, r.code)
         assert word in r.err and r.err.startswith(f'vmkeep: {args[0]}: '), r.err
         assert r.err.count('\n') == 1, r.err
-
-
-def test_method_of_a_later_version(box):
-    r = box.run('backup', 'x', '--method', 'disk')
-    assert r.code == 1 and 'method disk' in r.err
 
 
 def test_config_is_refused(box):

@@ -68,6 +68,8 @@ text_and_back(void **state)
     in->nbd_path = xstrdup("/run/x.nbd");
     free(in->snapshot);
     in->snapshot = xstrdup("vmkeep-x-snap0");
+    free(in->agent);
+    in->agent = xstrdup("/run/web.ga");
     free(in->bitmap);
     in->bitmap = xstrdup("vmkeep:r:b");
     CLEANUP(freep) char *text = intent_format(in);
@@ -80,6 +82,7 @@ text_and_back(void **state)
     assert_string_equal(back->socket, "/run/web.qmp");
     assert_string_equal(back->nbd_path, "/run/x.nbd");
     assert_string_equal(back->snapshot, "vmkeep-x-snap0");
+    assert_string_equal(back->agent, "/run/web.ga");
     assert_int_equal(back->pid, getpid());
     assert_int_equal(back->start_time, 12);
     assert_true(back->was_running && back->window_open && back->had_events);
