@@ -34,7 +34,8 @@ enum {
     QCOW2_SNAPSHOT_EXTRA_MAX = 1024,
     QCOW2_SNAPSHOT_NAME_MAX = 255,
     QCOW2_SNAPSHOT_ID_MAX = 127,
-    QCOW2_BACKING_NAME_MAX = 1023
+    QCOW2_BACKING_NAME_MAX = 1023,
+    QCOW2_BACKING_FORMAT_MAX = 15
 };
 
 /* Offsets of header fields. */
@@ -71,6 +72,9 @@ enum {
 #define QCOW2_INCOMPAT_COMPRESSION UINT64_C(8)
 #define QCOW2_INCOMPAT_EXTENDED_L2 UINT64_C(16)
 #define QCOW2_INCOMPAT_KNOWN UINT64_C(31)
+
+/* Autoclear features. */
+#define QCOW2_AUTOCLEAR_RAW_DATA_FILE UINT64_C(2)
 
 /* L1 and L2 entries. */
 #define QCOW2_COPIED (UINT64_C(1) << 63) /* refcount is exactly 1 */

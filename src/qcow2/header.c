@@ -62,6 +62,11 @@ parse_v3(const uint8_t *p, size_t len, struct qcow2_header *h,
                        "the image needs features that are unknown here "
                        "(incompatible features 0x%llx); a newer QEMU made it",
                        (unsigned long long)h->incompatible);
+    if ((get_be64(p + QCOW2_AT_AUTOCLEAR) & QCOW2_AUTOCLEAR_RAW_DATA_FILE) &&
+        !(h->incompatible & QCOW2_INCOMPAT_DATA_FILE))
+        return err_set(e, ERR_CORRUPT,
+                       "the header says that its data file is raw, but not "
+                       "that it has a data file");
     if (order > QCOW2_REFCOUNT_ORDER_MAX)
         return err_set(e, ERR_CORRUPT, "refcounts of 2^%u bits are impossible",
                        order);
@@ -130,12 +135,42 @@ parse_extensions(struct first_cluster c, size_t at, size_t end,
                            "header extension 0x%08x of %u bytes does not fit "
                            "into the header",
                            type, len);
+        if (type == QCOW2_EXT_BACKING_FORMAT && len > QCOW2_BACKING_FORMAT_MAX)
+            return err_set(e, ERR_CORRUPT,
+                           "no backing format has a name of %u bytes", len);
         if (name) {
             free(*name);
             *name = xstrndup((const char *)c.p + at, len);
         }
         at += u64_min(round_up(len, 8), end - at);
     }
+    return 0;
+}
+
+/*
+ * Nothing here needs refcounts, and a torn copy may have any.  But a place that
+ * no refcount table can be at says that the header is not what it was.
+ */
+static int
+check_reftable(const uint8_t *p, uint32_t cluster_bits, struct err *e)
+{
+    uint64_t at = get_be64(p + QCOW2_AT_REFTABLE_OFFSET), end = 0;
+    uint64_t bytes = (uint64_t)get_be32(p + QCOW2_AT_REFTABLE_CLUSTERS)
+                     << cluster_bits;
+
+    if (bytes == 0)
+        return err_set(e, ERR_CORRUPT,
+                       "the header says that there is no refcount table");
+    if (bytes > QCOW2_REFTABLE_BYTES_MAX)
+        return err_set(e, ERR_LIMIT,
+                       "a refcount table of %llu bytes is too large",
+                       (unsigned long long)bytes);
+    if (at % (UINT64_C(1) << cluster_bits) != 0 || !u64_add(at, bytes, &end) ||
+        end > INT64_MAX)
+        return err_set(e, ERR_CORRUPT,
+                       "the header says that the refcount table is at %llu, "
+                       "which is impossible",
+                       (unsigned long long)at);
     return 0;
 }
 
@@ -153,6 +188,8 @@ parse_l1(const uint8_t *p, struct qcow2_header *h, struct err *e)
                        "an L1 table of %u entries is too small for a disk of "
                        "%llu bytes",
                        h->l1_len, (unsigned long long)h->size_bytes);
+    /* QEMU shows no guest the rest. */
+    h->size_bytes -= h->size_bytes % QCOW2_SECTOR_BYTES;
     return 0;
 }
 
@@ -172,6 +209,7 @@ parse(struct first_cluster c, struct qcow2_header *h, struct err *e)
     h->n_snapshots = get_be32(c.p + QCOW2_AT_SNAPSHOTS);
     h->snapshots_offset = get_be64(c.p + QCOW2_AT_SNAPSHOTS_OFFSET);
     if (parse_crypt(get_be32(c.p + QCOW2_AT_CRYPT_METHOD), h, e) == -1 ||
+        check_reftable(c.p, h->cluster_bits, e) == -1 ||
         parse_l1(c.p, h, e) == -1 || parse_backing(c, h, &end, e) == -1)
         return -1;
     return parse_extensions(c, header_len, end, h, e);

@@ -20,7 +20,7 @@ enum qcow2_crypt { QCOW2_PLAIN = 0, QCOW2_AES = 1, QCOW2_LUKS = 2 };
 struct qcow2_header {
     uint32_t version;      /* 2 or 3 */
     uint32_t cluster_bits; /* 9..21 */
-    uint64_t size_bytes;   /* of the active disk */
+    uint64_t size_bytes;   /* of the active disk, in whole sectors */
     enum qcow2_crypt crypt;
     enum qcow2_compression compression;
     uint64_t incompatible; /* QCOW2_INCOMPAT_... */

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "qcow2/format.h"
 #include "qcow2/qcow2_internal.h"
 #include "qcow2/unpack.h"
@@ -170,13 +171,21 @@ check_readable(const struct qcow2_image *image,
     return 0;
 }
 
-/* The L1 table must reach to the end of the machine state. */
+/*
+ * The L1 table must reach to the end of the disk (which the header's does), or
+ * what it does not reach would read as zeros; and of the machine state.
+ */
 static int
 place_vmstate(struct qcow2_view *v, uint32_t l1_len, struct err *e)
 {
     uint64_t span = qcow2_table_span(&v->image->g);
     uint64_t reach = l1_len * span; /* at most 2^22 * 2^39 */
 
+    if (v->disk_bytes > reach)
+        return err_set(e, ERR_CORRUPT,
+                       "an L1 table of %u entries is too small for a disk of "
+                       "%llu bytes",
+                       l1_len, (unsigned long long)v->disk_bytes);
     v->vm_base = round_up(v->disk_bytes, span);
     if (v->vm_bytes == 0 || range_inside(v->vm_base, v->vm_bytes, reach))
         return 0;
@@ -208,6 +217,14 @@ open_view(struct qcow2_view *v, struct err *e)
     return place_vmstate(v, l1_len, e);
 }
 
+static int
+wrap_snapshot(const struct qcow2_snapshot *s, struct err *e)
+{
+    CLEANUP(freep) char *name = text_quote(s->name, QCOW2_SNAPSHOT_NAME_MAX);
+
+    return err_wrap(e, "the snapshot '%s'", name);
+}
+
 int
 qcow2_view_open(const struct qcow2_image *image,
                 const struct qcow2_snapshot *snapshot, struct qcow2_view **out,
@@ -220,7 +237,7 @@ qcow2_view_open(const struct qcow2_image *image,
     v->image = image;
     v->snapshot = snapshot;
     if (open_view(v, e) == -1)
-        return -1;
+        return snapshot ? wrap_snapshot(snapshot, e) : -1;
     *out = STEAL(v);
     return 0;
 }

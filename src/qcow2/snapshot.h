@@ -38,8 +38,9 @@ struct qcow2_snapshots {
 
 /*
  * All of them.  The header is the caller's and stays; ERR_CORRUPT if the table
- * makes no sense.  A table that was replaced meanwhile makes none, or is old:
- * see qcow2_image_open.
+ * makes no sense.  What an entry says of its disk is looked at by
+ * qcow2_view_open: the others can be read without it.  A table that was
+ * replaced meanwhile makes none, or is old: see qcow2_image_open.
  */
 int qcow2_snapshots_read(struct qcow2_file *f, const struct qcow2_header *h,
                          struct qcow2_snapshots *out, struct err *e);
