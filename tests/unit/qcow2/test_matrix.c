@@ -6,7 +6,7 @@
  * read the same; and what it does not read, we do not.
  *
  * Which fields, and many of the values: QEMU's tests/qemu-iotests 060, 080,
- * 114, 137, 179, 214, 242, 244, 261, 271; and docs/interop/qcow2.txt.
+ * 114, 214, 261, 271; and docs/interop/qcow2.txt.
  */
 #include "qcow2/reader.h"
 
