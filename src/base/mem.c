@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
+
+enum { LARGE_BYTES = 1 << 20 };
 
 static void *
 or_abort(void *p)
@@ -16,6 +19,12 @@ or_abort(void *p)
         abort();
     }
     return p;
+}
+
+void
+mem_keep_little(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
 }
 
 void *

@@ -27,6 +27,13 @@ struct err;
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
+/*
+ * At the start of a program: what is freed of 1 MiB and more goes back to the
+ * kernel at once.  By itself the C library keeps blocks of up to 32 MiB once
+ * it has seen one, for each thread.
+ */
+void mem_keep_little(void);
+
 void *xmalloc(size_t len);
 void *xcalloc(size_t n, size_t len);
 void *xrealloc(void *p, size_t len);

@@ -510,6 +510,22 @@ note_changed(struct nbdsource *s, struct filling *f, size_t *next)
     }
 }
 
+/* Requests that are under way hold slots: who waited for a slot without taking
+ * their answers could wait for ever. */
+static int
+take_slot(struct nbdsource *s, uint64_t index, struct slot **out,
+          struct cancel *cancel, struct err *e)
+{
+    while (s->requests > 0) {
+        int rc = volume_try_slot(s->volume, index, out, e);
+        if (rc != 0)
+            return rc == 1 ? 0 : -1;
+        if (pump_until(s, s->requests - 1, cancel, e) == -1)
+            return -1;
+    }
+    return volume_slot(s->volume, index, out, e);
+}
+
 /* The slots in which there is something to do: with a bitmap those with
  * changes, else those with data. */
 static int
@@ -525,7 +541,7 @@ copy_window(struct nbdsource *s, struct cancel *cancel, struct err *e)
         struct filling *f = xcalloc(1, sizeof(*f));
 
         *f = (struct filling){.source = s, .reads = 1};
-        if (volume_slot(s->volume, at / VOLUME_SLOT_BYTES, &f->slot, e) == -1) {
+        if (take_slot(s, at / VOLUME_SLOT_BYTES, &f->slot, cancel, e) == -1) {
             free(f);
             return -1;
         }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
 #include "capture/helper.h"
 #include "cli/cli.h"
 
@@ -7,6 +8,7 @@ main(int argc, char **argv)
 {
     int status = 0;
 
+    mem_keep_little();
     if (helper_main(argc, argv, &status))
         return status;
     return cli_main(argc, argv);

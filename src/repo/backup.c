@@ -28,7 +28,7 @@
 #include "work/pool.h"
 
 enum {
-    MEMORY_DEFAULT_BYTES = 128 << 20,
+    MEMORY_DEFAULT_BYTES = 64 << 20,
     SLOTS_MIN = 2,
     SYNC_SECONDS = 3600,
     COMMIT_TRIES = 5
@@ -348,7 +348,8 @@ backup_give_seat(struct backup_writer *b, struct seat *s)
 }
 
 int
-backup_take_slot(struct backup_writer *b, struct slot **out, struct err *e)
+backup_take_slot(struct backup_writer *b, bool wait, struct slot **out,
+                 struct err *e)
 {
     struct idle_slot *s = NULL;
     bool may_make = false;
@@ -357,14 +358,14 @@ backup_take_slot(struct backup_writer *b, struct slot **out, struct err *e)
         return -1;
     lock(b);
     int rc = check_locked(b, e);
-    while (rc == 0 && !b->idle && b->n_slots == b->max_slots) {
+    while (wait && rc == 0 && !b->idle && b->n_slots == b->max_slots) {
         wait_a_while(&b->changed, &b->lock);
         rc = check_locked(b, e);
     }
     if (rc == 0 && b->idle) {
         s = b->idle;
         b->idle = s->next;
-    } else if (rc == 0) {
+    } else if (rc == 0 && b->n_slots < b->max_slots) {
         b->n_slots++;
         may_make = true;
     }
@@ -374,9 +375,10 @@ backup_take_slot(struct backup_writer *b, struct slot **out, struct err *e)
         s->backup = b;
         s->slot.data = xmalloc(VOLUME_SLOT_BYTES);
     }
-    if (rc == 0)
-        *out = &s->slot;
-    return rc;
+    if (rc == -1 || !s)
+        return rc;
+    *out = &s->slot;
+    return 1;
 }
 
 void

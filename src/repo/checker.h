@@ -27,7 +27,7 @@ struct cancel;
 struct err;
 struct repo;
 
-enum { CHECK_ROUND_OBJECTS = 1 << 20, CHECK_MAX_STORE_ERRORS = 100 };
+enum { CHECK_ROUND_OBJECTS = 5 << 17, CHECK_MAX_STORE_ERRORS = 100 };
 
 /* What is wrong. */
 enum check_what {

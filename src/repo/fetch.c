@@ -71,6 +71,12 @@ fetch_free(struct fetch *f)
     free(f);
 }
 
+void
+fetch_clear(struct fetch *f)
+{
+    ranges_clear(f->ranges);
+}
+
 static struct idle_sealer *
 take_sealer(struct fetch *f)
 {

@@ -38,6 +38,10 @@ struct fetch *fetch_new(struct store *st, const struct keyring *k,
                         struct index *x);
 void fetch_free(struct fetch *f); /* NULL is allowed */
 
+/* Give up the memory of what was read and is not in use: something else is to
+ * have it. */
+void fetch_clear(struct fetch *f);
+
 struct fetched_node;
 const struct node *fetched_node(const struct fetched_node *n);
 

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,9 +37,11 @@ struct index {
     bool use_cache;             /* fixed, as is the next */
     char *cache_dir;            /* or NULL */
     struct lost *lost;          /* borrowed; may be NULL */
+    atomic_uint looks;          /* at entries, since the last index_rest */
     pthread_rwlock_t lock;      /* guards all below */
     struct loaded **loaded;     /* each owned, never changed */
     size_t n, room;
+    uint64_t mapped_bytes;
     char damage[ERR_MSG_MAX]; /* of the first that is damaged */
 };
 
@@ -99,6 +102,36 @@ index_free(struct index *x)
     free(x);
 }
 
+/* What lookups read a little of, here and there. */
+static void
+rest(const struct loaded *l)
+{
+    if (l->mapped.map)
+        mapped_rest(&l->mapped, l->segment.entries,
+                    (size_t)(l->segment.blooms - l->segment.entries));
+}
+
+void
+index_rest(struct index *x)
+{
+    (void)pthread_rwlock_rdlock(&x->lock);
+    for (size_t i = 0; i < x->n && x->mapped_bytes > INDEX_RESIDENT_BYTES; i++)
+        rest(x->loaded[i]);
+    (void)pthread_rwlock_unlock(&x->lock);
+}
+
+static void
+count_looks(struct index *x, unsigned n)
+{
+    unsigned before = n ? atomic_fetch_add(&x->looks, n) : 0;
+
+    /* One of those who get here at a time will do. */
+    if (before < INDEX_LOOKS && before + n >= INDEX_LOOKS) {
+        index_rest(x);
+        atomic_store(&x->looks, 0);
+    }
+}
+
 static struct loaded *
 loaded_new(const uint8_t id[NAME_ID_BYTES])
 {
@@ -118,6 +151,7 @@ add(struct index *x, struct loaded *l, const char *damage)
         x->loaded = xrealloc(x->loaded, x->room * sizeof(void *));
     }
     x->loaded[x->n++] = l;
+    x->mapped_bytes += l->mapped.len;
     if (damage && !x->damage[0])
         (void)snprintf(x->damage, sizeof(x->damage), "%s", damage);
     (void)pthread_rwlock_unlock(&x->lock);
@@ -151,8 +185,10 @@ get_cached(struct index *x, struct loaded *l)
     open_cache(x);
     if (!x->cache || !segcache_get(x->cache, l->id, &l->mapped))
         return false;
-    if (segment_open(l->mapped.p, l->mapped.len, &l->segment, &ignored) == 0)
+    if (segment_open(l->mapped.p, l->mapped.len, &l->segment, &ignored) == 0) {
+        rest(l); /* that was a look at all */
         return true;
+    }
     mapped_done(&l->mapped);
     segcache_drop(x->cache, l->id);
     return false;
@@ -168,6 +204,7 @@ keep(struct index *x, struct loaded *l, struct err *e)
         return 0;
     if (segment_open(l->mapped.p, l->mapped.len, &l->segment, e) == 0) {
         buf_done(&l->bytes);
+        rest(l);
         return 0;
     }
     /* The disk under the cache is not what it should be. */
@@ -390,6 +427,7 @@ static size_t
 find(struct index *x, const uint8_t gid[GID_BYTES], bool lost,
      struct location *out, size_t max)
 {
+    unsigned looks = 0;
     size_t n = 0;
 
     (void)pthread_rwlock_rdlock(&x->lock);
@@ -399,10 +437,13 @@ find(struct index *x, const uint8_t gid[GID_BYTES], bool lost,
             segment_prefetch(&x->loaded[i]->segment, gid);
     for (size_t i = x->n; i > 0 && n < max; i--) {
         const struct loaded *l = x->loaded[i - 1];
-        if (!l->damaged && segment_maybe(&l->segment, gid))
-            n = find_in(x, &l->segment, gid, lost, out, n, max);
+        if (l->damaged || !segment_maybe(&l->segment, gid))
+            continue;
+        looks++;
+        n = find_in(x, &l->segment, gid, lost, out, n, max);
     }
     (void)pthread_rwlock_unlock(&x->lock);
+    count_looks(x, looks);
     return n;
 }
 

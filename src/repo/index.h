@@ -7,6 +7,11 @@
  * damaged is left out: writers store again what they don't find, readers say
  * that it may be the cause.
  *
+ * Memory:    what is mapped counts as the process's while it is in use.  Of the
+ *            entries, most of an index, no more than about
+ *            INDEX_RESIDENT_BYTES does, however many there are: from time to
+ *            time the kernel gets them back.  Bloom filters, 10 bits an object,
+ *            stay.
  * Threads:   from any number at once.
  */
 #ifndef REPO_INDEX_H
@@ -24,7 +29,13 @@ struct keyring;
 struct lost;
 struct store;
 
-enum { INDEX_MAX_LOCATIONS = 8 };
+enum {
+    INDEX_MAX_LOCATIONS = 8,
+    INDEX_RESIDENT_BYTES = 32 << 20,
+    /* A look at an entry has the kernel map what is around it, if it has that
+     * in memory: 64 KiB, for which there is a setting, but no call. */
+    INDEX_LOOKS = INDEX_RESIDENT_BYTES / (64 << 10)
+};
 
 /* Empty; borrows both. */
 struct index *index_new(struct store *st, const struct keyring *k);
@@ -45,6 +56,10 @@ int index_refresh(struct index *x, struct err *e);
  * loaded.  ERR_CORRUPT if it is damaged. */
 int index_segment(struct index *x, const uint8_t id[NAME_ID_BYTES],
                   struct segment *out, struct err *e);
+
+/* Whoever has looked at so many entries of such segments (INDEX_LOOKS, or a
+ * part of one from end to end) gives back their memory. */
+void index_rest(struct index *x);
 
 /* Store what `b` holds as one more delta and look it up from then on. */
 int index_publish(struct index *x, struct segment_builder *b, int64_t now_ns,

@@ -63,6 +63,18 @@ remove_locked(struct ranges *r, struct range **at)
 }
 
 void
+ranges_clear(struct ranges *r)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    for (struct range **at = &r->first; *at;)
+        if ((*at)->pins == 0)
+            remove_locked(r, at);
+        else
+            at = &(*at)->next;
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+void
 ranges_free(struct ranges *r)
 {
     if (!r)

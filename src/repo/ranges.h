@@ -37,6 +37,9 @@ void ranges_put(struct ranges *r, struct range *range);
 /* Is the object here, or about to be? */
 bool ranges_has(struct ranges *r, const struct location *at);
 
+/* Forget all that is not pinned. */
+void ranges_clear(struct ranges *r);
+
 /* The same as ranges_put, and its bytes are not to be used again: they were
  * damaged, maybe only on the way here. */
 void ranges_drop(struct ranges *r, struct range *range);

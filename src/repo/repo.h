@@ -63,7 +63,7 @@ struct backup_stats {
 };
 
 struct backup_options {
-    uint64_t memory_bytes; /* limit on slots in flight; 0: 128 MiB.  Packs that
+    uint64_t memory_bytes; /* limit on slots in flight; 0: 64 MiB.  Packs that
                             * wait for the store take up to 140 MB more */
     unsigned threads;      /* 0: one a core */
     int level;             /* zstd level 1..9; 0: 1 */

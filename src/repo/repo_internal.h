@@ -89,8 +89,10 @@ bool backup_base_has(const struct backup_writer *b,
                      const uint8_t h[CAPABILITY_BYTES]);
 struct repo *backup_repo(const struct backup_writer *b);
 
-/* A slot's memory, for a caller to fill; waits while there are too many. */
-int backup_take_slot(struct backup_writer *b, struct slot **out, struct err *e);
+/* A slot's memory, for a caller to fill: 1.  While there are too many it waits,
+ * or, if not told to, returns 0. */
+int backup_take_slot(struct backup_writer *b, bool wait, struct slot **out,
+                     struct err *e);
 void backup_give_slot(struct backup_writer *b, struct slot *s);
 
 /* This root was made by this backup, with all that is below it. */

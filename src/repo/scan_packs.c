@@ -8,28 +8,29 @@
 #include "base/hex.h"
 #include "base/mem.h"
 #include "crypto/hash.h"
+#include "repo/fetch.h"
 #include "repo/lost.h"
 #include "repo/repo_internal.h"
 #include "repo/scan.h"
 #include "store/store.h"
 #include "work/cancel.h"
 
-enum { FRONT_BYTES = 64 << 10, SEALED_SEGMENT_MAX = SEGMENT_MAX_BYTES + 4096 };
-
-/* An entry of an index segment. */
-struct claim {
-    struct location at;
-    uint8_t gid[GID_BYTES];
+enum {
+    FRONT_BYTES = 64 << 10,
+    SEALED_SEGMENT_MAX = SEGMENT_MAX_BYTES + 4096,
+    READ_PACKS = 4 /* in memory at a time, whatever the number of cores */
 };
 
 /* The table of one pack against what a segment says of it. */
 struct table_job {
     struct scan *scan;
     struct inventory_pack *pack;
-    const struct claim *claims; /* borrowed; in the order of offsets */
+    const char *segment;       /* its name, borrowed; NULL: look for what none
+                                * covers */
+    const struct segment *seg; /* borrowed, as the next two */
+    const uint32_t *claims;    /* the entries that are about this pack */
     size_t n_claims;
-    const char *segment;      /* borrowed; NULL: look for what none covers */
-    atomic_bool *bad_segment; /* borrowed */
+    atomic_bool *bad_segment;
 };
 
 bool
@@ -97,16 +98,17 @@ by_offset(const void *key, const void *entry)
 }
 
 static void
-claim_fault(struct table_job *j, const struct claim *c)
+claim_fault(struct table_job *j, const uint8_t gid[GID_BYTES],
+            const struct location *at)
 {
     char hex[2 * GID_BYTES + 1], pack[NAME_MAX_LEN];
 
-    hex_encode(c->gid, GID_BYTES, hex);
+    hex_encode(gid, GID_BYTES, hex);
     name_pack(j->pack->kind, j->pack->name, pack);
     CLEANUP(freep)
     char *why = xasprintf("it says that object %s is in %s at %u, %u bytes "
                           "long, and the pack's own table does not",
-                          hex, pack, c->at.offset, c->at.len);
+                          hex, pack, at->offset, at->len);
     *j->bad_segment = true;
     scan_fault(j->scan, &(struct check_fault){.what = CHECK_SEGMENT,
                                               .name = j->segment,
@@ -123,18 +125,19 @@ compare_table(struct table_job *j, const struct pack_table *t)
     uint32_t n = 0;
 
     for (size_t i = 0; i < j->n_claims; i++) {
-        const struct claim *c = &j->claims[i];
-        const struct pack_entry *x = bsearch(&c->at.offset, t->entries, t->n,
+        struct location at;
+        const uint8_t *gid = segment_entry(j->seg, j->claims[i], &at);
+        const struct pack_entry *x = bsearch(&at.offset, t->entries, t->n,
                                              sizeof(t->entries[0]), by_offset);
-        if (!x || memcmp(x->id, c->gid, GID_BYTES) != 0 ||
-            x->len != c->at.len || x->type != c->at.type ||
-            c->at.kind != p->kind || c->at.pack_bytes != p->bytes) {
-            claim_fault(j, c);
+        if (!x || memcmp(x->id, gid, GID_BYTES) != 0 || x->len != at.len ||
+            x->type != at.type || at.kind != p->kind ||
+            at.pack_bytes != p->bytes) {
+            claim_fault(j, gid, &at);
             continue;
         }
-        size_t at = (size_t)(x - t->entries);
-        n += !(covered[at / 8] >> at % 8 & 1);
-        covered[at / 8] |= (uint8_t)(1 << at % 8);
+        size_t bit = (size_t)(x - t->entries);
+        n += !(covered[bit / 8] >> bit % 8 & 1);
+        covered[bit / 8] |= (uint8_t)(1 << bit % 8);
     }
     if (n == t->n)
         p->all_covered = true;
@@ -203,15 +206,73 @@ table_job(void *arg, int failed, struct err *e)
 
 /* ---- segments -------------------------------------------------------- */
 
+/* The entries of a segment, those of a pack next to each other: 4 bytes each,
+ * for there may be millions. */
+struct claims {
+    uint32_t *entries; /* owned, as the next */
+    uint32_t *ends;    /* of each of n_packs, in `entries` */
+    uint32_t n_packs;
+};
+
+static void
+claims_done(struct claims *c)
+{
+    free(c->entries);
+    free(c->ends);
+}
+
+struct named {
+    const uint8_t *name; /* borrowed */
+    uint32_t number;
+};
+
 static int
 by_pack(const void *a, const void *b)
 {
-    const struct claim *x = a, *y = b;
-    int order = memcmp(x->at.pack, y->at.pack, PACK_NAME_BYTES);
+    const struct named *x = a, *y = b;
 
-    if (order != 0)
-        return order;
-    return (x->at.offset > y->at.offset) - (x->at.offset < y->at.offset);
+    return memcmp(x->name, y->name, PACK_NAME_BYTES);
+}
+
+/* For each pack of a segment a number by the order of names, the same for those
+ * of the same name; how many there are. */
+static uint32_t
+rank_packs(const struct segment *seg, uint32_t *ranks)
+{
+    CLEANUP(freep)
+    struct named *packs = xcalloc(seg->n_packs, sizeof(packs[0]));
+    enum pack_kind kind = PACK_DATA;
+    uint32_t n = 0, bytes = 0;
+
+    for (uint32_t i = 0; i < seg->n_packs; i++)
+        packs[i] = (struct named){segment_pack(seg, i, &kind, &bytes), i};
+    qsort(packs, seg->n_packs, sizeof(packs[0]), by_pack);
+    for (uint32_t i = 0; i < seg->n_packs; i++) {
+        n += i == 0 || by_pack(&packs[i - 1], &packs[i]) != 0;
+        ranks[packs[i].number] = n - 1;
+    }
+    return n;
+}
+
+static struct claims
+claims_of(const struct segment *seg)
+{
+    CLEANUP(freep) uint32_t *ranks = xcalloc(seg->n_packs, sizeof(uint32_t));
+    struct claims c = {.n_packs = rank_packs(seg, ranks)};
+    uint32_t sum = 0;
+
+    c.entries = xcalloc(seg->n_entries, sizeof(uint32_t));
+    c.ends = xcalloc(c.n_packs, sizeof(uint32_t));
+    for (uint32_t i = 0; i < seg->n_entries; i++)
+        c.ends[ranks[segment_pack_of(seg, i)]]++;
+    for (uint32_t i = 0; i < c.n_packs; i++) { /* where each begins, first */
+        uint32_t n = c.ends[i];
+        c.ends[i] = sum;
+        sum += n;
+    }
+    for (uint32_t i = 0; i < seg->n_entries; i++)
+        c.entries[c.ends[ranks[segment_pack_of(seg, i)]]++] = i;
+    return c;
 }
 
 /* A pack that is not in the store: told once, by scan_missing. */
@@ -231,33 +292,10 @@ note_missing(struct scan *s, const struct location *at)
     memcpy(s->missing[s->n_missing++].name, at->pack, PACK_NAME_BYTES);
 }
 
-static struct claim *
-claims_of(const struct segment *seg)
-{
-    struct claim *claims = xcalloc(seg->n_entries, sizeof(claims[0]));
-
-    for (uint32_t i = 0; i < seg->n_entries; i++) {
-        const uint8_t *gid = segment_entry(seg, i, &claims[i].at);
-        memcpy(claims[i].gid, gid, GID_BYTES);
-    }
-    qsort(claims, seg->n_entries, sizeof(claims[0]), by_pack);
-    return claims;
-}
-
 static void
-run_table(struct scan *s, struct group *g, struct inventory_pack *p,
-          const struct claim *claims, size_t n, const char *segment,
-          atomic_bool *bad)
+run_table(struct group *g, const struct table_job *job)
 {
-    struct table_job *j = xcalloc(1, sizeof(*j));
-
-    *j = (struct table_job){.scan = s,
-                            .pack = p,
-                            .claims = claims,
-                            .n_claims = n,
-                            .segment = segment,
-                            .bad_segment = bad};
-    group_run(g, table_job, j);
+    group_run(g, table_job, xmemdup(job, sizeof(*job)));
 }
 
 /* All packs of one segment. */
@@ -265,24 +303,31 @@ static int
 compare_segment(struct scan *s, const char *name, const struct segment *seg,
                 struct scan_segment *noted, struct err *e)
 {
-    CLEANUP(freep) struct claim *claims = claims_of(seg);
+    CLEANUP(claims_done) struct claims claims = claims_of(seg);
     atomic_bool bad = false;
     CLEANUP(group_freep)
     struct group *g = group_new(s->pool, 2 * pool_threads(s->pool));
 
-    for (size_t from = 0, to = 0; from < seg->n_entries; from = to) {
-        const struct location *at = &claims[from].at;
-        while (to < seg->n_entries &&
-               memcmp(claims[to].at.pack, at->pack, PACK_NAME_BYTES) == 0)
-            to++;
-        struct inventory_pack *p = inventory_find(&s->inventory, at->pack);
-        if (lost_has(s->repo->lost, (enum lost_kind)at->kind, at->pack))
+    for (uint32_t i = 0, from = 0; i < claims.n_packs;
+         from = claims.ends[i++]) {
+        struct location at;
+        if (claims.ends[i] == from)
+            continue;
+        (void)segment_entry(seg, claims.entries[from], &at);
+        struct inventory_pack *p = inventory_find(&s->inventory, at.pack);
+        if (lost_has(s->repo->lost, (enum lost_kind)at.kind, at.pack))
             continue;
         if (!p)
-            note_missing(s, at);
+            note_missing(s, &at);
         else {
             p->in_index = true;
-            run_table(s, g, p, claims + from, to - from, name, &bad);
+            run_table(g, &(struct table_job){.scan = s,
+                                             .pack = p,
+                                             .segment = name,
+                                             .seg = seg,
+                                             .claims = claims.entries + from,
+                                             .n_claims = claims.ends[i] - from,
+                                             .bad_segment = &bad});
         }
         if (scan_tell(s, "index", e) == -1)
             return -1;
@@ -343,7 +388,7 @@ check_uncovered(struct scan *s, struct err *e)
         s->result->pack_bytes += p->bytes;
         s->result->leftover_packs += !p->in_index;
         if (!p->all_covered)
-            run_table(s, g, p, NULL, 0, NULL, NULL);
+            run_table(g, &(struct table_job){.scan = s, .pack = p});
         if (scan_tell(s, "packs", e) == -1)
             return -1;
     }
@@ -511,7 +556,8 @@ static int
 read_batch(struct scan *s, struct err *e)
 {
     CLEANUP(group_freep)
-    struct group *g = group_new(s->pool, pool_threads(s->pool) + 1);
+    struct group *g =
+        group_new(s->pool, u64_min(pool_threads(s->pool) + 1, READ_PACKS));
 
     for (size_t i = s->batch_from; i < s->batch_to; i++) {
         if (!is_to_read(s, &s->inventory.packs[i]))
@@ -540,7 +586,12 @@ scan_data(struct scan *s, struct err *e)
             any |= is_to_read(s, p);
             objects += is_to_read(s, p) ? p->entries : 0;
         }
-        if (any && (scan_collect(s, e) == -1 || read_batch(s, e) == -1))
+        if (!any)
+            continue;
+        if (scan_collect(s, e) == -1)
+            return -1;
+        fetch_clear(s->repo->fetch); /* packs are read whole now */
+        if (read_batch(s, e) == -1)
             return -1;
     }
     gidmap_done(&s->caps);

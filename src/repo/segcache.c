@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/file.h"
@@ -78,6 +79,20 @@ mapped_done(struct mapped *m)
     if (m->map)
         (void)munmap(m->map, m->map_len);
     *m = (struct mapped){0};
+}
+
+void
+mapped_rest(const struct mapped *m, const uint8_t *from, size_t len)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+    if (!m->map || len == 0)
+        return;
+    size_t first = round_up((size_t)(from - m->p), page);
+    size_t end = ((size_t)(from - m->p) + len) / page * page;
+    /* It is shared, and never written to: nothing is lost. */
+    if (first < end)
+        (void)madvise((uint8_t *)m->map + first, end - first, MADV_DONTNEED);
 }
 
 static void

@@ -40,6 +40,10 @@ struct mapped {
 };
 void mapped_done(struct mapped *m); /* a zeroed struct is none */
 
+/* The whole pages of [from, from + len), a part of it, no longer count as the
+ * process's memory until they are read again.  Others may be reading them. */
+void mapped_rest(const struct mapped *m, const uint8_t *from, size_t len);
+
 /* False if it is not there, or not what was put.  The caller still has to
  * segment_open it, which checks the sum. */
 bool segcache_get(struct segcache *c, const uint8_t id[NAME_ID_BYTES],

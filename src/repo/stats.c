@@ -67,11 +67,17 @@ thin_out(struct tally *t)
     gidmap_done(&before);
 }
 
+bool
+tally_wants(const struct tally *t, const uint8_t gid[GID_BYTES])
+{
+    return is_sampled(t, gid) && !gidmap_get(&t->seen, gid);
+}
+
 void
 tally_add(struct tally *t, const uint8_t gid[GID_BYTES], uint32_t plain_len,
           uint32_t stored_len)
 {
-    if (!is_sampled(t, gid) || gidmap_get(&t->seen, gid))
+    if (!tally_wants(t, gid))
         return;
     count(t, gid, plain_len, stored_len);
     if (t->objects > STATS_EXACT_OBJECTS)
@@ -132,10 +138,12 @@ add_leaves(struct walk *w, struct scope *s, const struct node *n)
         if (node_is_hole(entry))
             continue;
         object_name_of(entry->h, &name);
-        size_t found = index_find(w->repo->index, name.id, at);
         uint32_t len = entry->blocks * NODE_BLOCK_BYTES;
-        tally_add(&s->leaves, name.id, len, found ? at[0].len : 0);
         bytes += len;
+        if (!tally_wants(&s->leaves, name.id))
+            continue;
+        size_t found = index_find(w->repo->index, name.id, at);
+        tally_add(&s->leaves, name.id, len, found ? at[0].len : 0);
     }
     return bytes;
 }
@@ -264,6 +272,12 @@ by_machine(const void *a, const void *b)
     return strcmp((*x)->machine, (*y)->machine);
 }
 
+static bool
+is_same_machine(const struct picked *p, size_t a, size_t b)
+{
+    return strcmp(p->all[a]->machine, p->all[b]->machine) == 0;
+}
+
 static int
 pick_all(struct walk *w, struct picked *p, struct err *e)
 {
@@ -279,29 +293,42 @@ pick_all(struct walk *w, struct picked *p, struct err *e)
                            o->machines[i]);
     if (p->n > 0)
         qsort(p->all, p->n, sizeof(p->all[0]), by_machine);
+    unsigned times = p->n > 0 && is_same_machine(p, 0, p->n - 1) ? 1 : 2;
     for (size_t i = 0; i < p->n; i++)
         for (size_t k = 0; k < p->all[i]->n_volumes; k++)
             w->progress.total_bytes +=
-                2 * p->all[i]->volumes[k].root.size_bytes;
+                times * p->all[i]->volumes[k].root.size_bytes;
     return 0;
 }
 
 /* [from, to) are one machine's. */
 static int
 add_machine(struct walk *w, const struct picked *p, size_t from, size_t to,
-            struct err *e)
+            struct scope *one, struct err *e)
 {
-    struct scope one;
     int rc = 0;
 
-    scope_init(&one);
     for (size_t i = from; i < to && rc == 0; i++)
-        rc = add_backup(w, &one, p->all[i], e);
-    finish(&one);
+        rc = add_backup(w, one, p->all[i], e);
+    finish(one);
     if (rc == 0 && w->options->machine)
         rc = w->options->machine(w->options->cookie, p->all[from]->machine,
-                                 &one.stats, e);
+                                 &one->stats, e);
+    return rc;
+}
+
+/* By itself, and among all. */
+static int
+add_one_of_many(struct walk *w, const struct picked *p, size_t from, size_t to,
+                struct scope *all, struct err *e)
+{
+    struct scope one;
+
+    scope_init(&one);
+    int rc = add_machine(w, p, from, to, &one, e);
     scope_done(&one);
+    for (size_t i = from; i < to && rc == 0; i++)
+        rc = add_backup(w, all, p->all[i], e);
     return rc;
 }
 
@@ -321,12 +348,10 @@ stats_repo(struct repo *r, const struct stats_options *o, struct cancel *cancel,
         return -1;
     scope_init(&all);
     for (size_t from = 0, to = 0; from < p.n && rc == 0; from = to) {
-        while (to < p.n &&
-               strcmp(p.all[from]->machine, p.all[to]->machine) == 0)
+        while (to < p.n && is_same_machine(&p, from, to))
             to++;
-        rc = add_machine(&w, &p, from, to, e);
-        for (size_t i = from; i < to && rc == 0; i++)
-            rc = add_backup(&w, &all, p.all[i], e);
+        rc = to - from == p.n ? add_machine(&w, &p, from, to, &all, e)
+                              : add_one_of_many(&w, &p, from, to, &all, e);
     }
     finish(&all);
     if (rc == 0)

@@ -20,7 +20,7 @@ struct cancel;
 struct err;
 struct repo;
 
-enum { STATS_EXACT_OBJECTS = 1 << 20 };
+enum { STATS_EXACT_OBJECTS = 1 << 19 };
 
 /* Objects counted once, however often they are met. */
 struct tally {
@@ -30,6 +30,8 @@ struct tally {
 };
 struct tally tally_new(void);
 void tally_done(struct tally *t);
+/* Would tally_add take it?  False if it has it, or it is not of the sample. */
+bool tally_wants(const struct tally *t, const uint8_t gid[GID_BYTES]);
 void tally_add(struct tally *t, const uint8_t gid[GID_BYTES],
                uint32_t plain_len, uint32_t stored_len);
 

@@ -92,10 +92,14 @@ void slot_change(struct slot *s, uint32_t offset, uint32_t len);
 
 /* An empty slot, the caller's until submitted or dropped.  Waits while the
  * backup has as much in memory as it may (so who holds slots while he asks for
- * more must not hold that many).  Fails with the error of an earlier slot of
- * this backup, or ERR_CANCELED. */
+ * more must not hold that many, or use volume_try_slot).  Fails with the error
+ * of an earlier slot of this backup, or ERR_CANCELED. */
 int volume_slot(struct volume_writer *v, uint64_t index, struct slot **out,
                 struct err *e);
+/* The same without waiting: 1, or 0 if the caller must give slots back first,
+ * or let the workers. */
+int volume_try_slot(struct volume_writer *v, uint64_t index, struct slot **out,
+                    struct err *e);
 /* Takes the slot; errors surface at a later volume_slot or volume_end. */
 void volume_submit(struct volume_writer *v, struct slot *s);
 /* Takes the slot; nothing of it is stored. */

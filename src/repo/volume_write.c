@@ -104,17 +104,18 @@ volume_begin_on(struct backup_writer *b, const char *name,
     return 0;
 }
 
-int
-volume_slot(struct volume_writer *v, uint64_t index, struct slot **out,
-            struct err *e)
+static int
+take_slot(struct volume_writer *v, uint64_t index, bool wait, struct slot **out,
+          struct err *e)
 {
     struct slot *s = NULL;
 
     if (index >= tree_slots(v->size_bytes))
         return err_set(e, ERR_USAGE, "volume \"%s\" has no slot %llu", v->name,
                        (unsigned long long)index);
-    if (backup_take_slot(v->backup, &s, e) == -1)
-        return -1;
+    int rc = backup_take_slot(v->backup, wait, &s, e);
+    if (rc != 1)
+        return rc;
     s->index = index;
     s->len = (uint32_t)u64_min(VOLUME_SLOT_BYTES,
                                v->size_bytes - index * VOLUME_SLOT_BYTES);
@@ -123,7 +124,21 @@ volume_slot(struct volume_writer *v, uint64_t index, struct slot **out,
     s->owner = v;
     s->fill = NULL;
     *out = s;
-    return 0;
+    return 1;
+}
+
+int
+volume_slot(struct volume_writer *v, uint64_t index, struct slot **out,
+            struct err *e)
+{
+    return take_slot(v, index, true, out, e) == 1 ? 0 : -1;
+}
+
+int
+volume_try_slot(struct volume_writer *v, uint64_t index, struct slot **out,
+                struct err *e)
+{
+    return take_slot(v, index, false, out, e);
 }
 
 static void

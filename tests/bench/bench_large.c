@@ -64,6 +64,7 @@ main(int argc, char **argv)
     struct err e = {0};
     char name[256];
 
+    mem_keep_little();
     if (argc != 4) {
         (void)fprintf(stderr, "usage: bench_large REPO CACHE_DIR MACHINE\n");
         return 2;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -204,6 +205,28 @@ our_own_sizes_abort(void **state)
     assert_int_equal(signal_of(calloc_that_overflows), SIGABRT);
 }
 
+/* What is mapped for one block, as mallinfo2 counts it. */
+static void
+large_blocks_are_returned(void **state)
+{
+    (void)state;
+    size_t before = mallinfo2().hblkhd;
+    CLEANUP(freep) uint8_t *always = xmalloc(64 << 20);
+    always[0] = 1;
+    if (mallinfo2().hblkhd == before) {
+        print_message("a sanitizer's allocator\n");
+        skip();
+    }
+    mem_keep_little();
+    before = mallinfo2().hblkhd;
+    for (int i = 0; i < 3; i++) { /* the first would make the second stay */
+        CLEANUP(freep) uint8_t *p = xmalloc(8 << 20);
+        p[0] = 1;
+        assert_true(mallinfo2().hblkhd >= before + (8 << 20));
+    }
+    assert_int_equal(mallinfo2().hblkhd, before);
+}
+
 int
 main(void)
 {
@@ -218,6 +241,7 @@ main(void)
         cmocka_unit_test(a_strangers_size_fails_with_a_reason),
         cmocka_unit_test(a_strangers_memory_is_zeroed),
         cmocka_unit_test(our_own_sizes_abort),
+        cmocka_unit_test(large_blocks_are_returned),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

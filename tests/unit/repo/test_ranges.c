@@ -99,6 +99,29 @@ the_oldest_goes_first(void **state)
 }
 
 static void
+what_is_cleared_is_read_again(void **state)
+{
+    struct made *m = *state;
+    const uint8_t *p = NULL;
+    struct range *r = NULL;
+
+    ranges_clear(m->ranges); /* of nothing */
+    assert_ok(get(m, 20000, 20000, 30000, e));
+    assert_ok(ranges_get(m->ranges, &m->at, 0, 10000, &r, &p, e));
+    assert_ok(get(m, 40000, 40000, 50000, e));
+    assert_int_equal(store_fault_count(m->st), 3);
+    ranges_clear(m->ranges);
+    assert_memory_equal(p, m->bytes + 1000, 100); /* it was in use */
+    assert_true(ranges_has(m->ranges, &m->at));
+    ranges_put(m->ranges, r);
+    assert_ok(get(m, 1000, 0, 10000, e));
+    assert_int_equal(store_fault_count(m->st), 3);
+    assert_ok(get(m, 20000, 20000, 30000, e));
+    assert_ok(get(m, 40000, 40000, 50000, e));
+    assert_int_equal(store_fault_count(m->st), 5);
+}
+
+static void
 what_is_pinned_stays(void **state)
 {
     struct made *m = *state;
@@ -193,9 +216,13 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        TEST(a_range_is_read_once),  TEST(the_oldest_goes_first),
-        TEST(what_is_pinned_stays),  TEST(one_larger_than_all_is_still_read),
-        TEST(failures_are_not_kept), TEST(dropped_bytes_are_read_again),
+        TEST(a_range_is_read_once),
+        TEST(the_oldest_goes_first),
+        TEST(what_is_cleared_is_read_again),
+        TEST(what_is_pinned_stays),
+        TEST(one_larger_than_all_is_still_read),
+        TEST(failures_are_not_kept),
+        TEST(dropped_bytes_are_read_again),
         TEST(threads_share_it),
     };
 

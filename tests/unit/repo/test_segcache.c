@@ -411,6 +411,63 @@ what_the_store_has_no_more_goes(void **state)
     assert_int_equal(files_in(dir), 1);
 }
 
+/* Of mapped files, as the kernel counts it. */
+static uint64_t
+mapped_bytes(void)
+{
+    unsigned long long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%*u %*u %llu", &pages), 1);
+    (void)fclose(f);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* More entries than are to be in memory at a time. */
+static uint64_t
+publish_many(struct box *b)
+{
+    struct index *x = index_with_cache(b);
+    struct segment_builder *s = segment_builder_new();
+    uint64_t n = 0, bytes = 0;
+
+    while (n * 28 <= INDEX_RESIDENT_BYTES) {
+        struct pack *p = make_pack(&b->keys, PACK_DATA, n, PACK_MAX_ENTRIES);
+        segment_builder_add(s, p);
+        pack_free(p);
+        n += PACK_MAX_ENTRIES;
+    }
+    assert_ok(index_publish(x, s, 1, &bytes, e));
+    segment_builder_free(s);
+    assert_true(finds(x, n - 1));
+    index_free(x);
+    return n;
+}
+
+static void
+entries_do_not_stay_in_memory(void **state)
+{
+    struct box *b = *state;
+    uint64_t n = publish_many(b), before = mapped_bytes(), most = before;
+    struct index *x = index_with_cache(b);
+    unsigned drops = 0;
+
+    assert_ok(index_refresh(x, e)); /* which reads all of it */
+    assert_true(mapped_bytes() < before + INDEX_RESIDENT_BYTES / 4);
+    for (unsigned i = 0; i < 4 * INDEX_LOOKS; i++) {
+        assert_true(finds(x, i * UINT64_C(7919) % n));
+        uint64_t now = mapped_bytes();
+        if (most > now + INDEX_RESIDENT_BYTES / 4) {
+            drops++;
+            most = now;
+        }
+        most = now > most ? now : most;
+    }
+    assert_true(drops >= 3);
+    index_free(x);
+}
+
 int
 main(void)
 {
@@ -423,6 +480,7 @@ main(void)
         TEST(without_a_folder),
         TEST(each_segment_is_fetched_once),
         TEST(the_cache_may_be_lost_or_damaged),
+        TEST(entries_do_not_stay_in_memory),
         TEST(what_the_store_has_no_more_goes),
     };
 

@@ -117,7 +117,10 @@ many_are_sampled(void **state)
             uint8_t number[8];
             put_le64(number, i);
             hash_sha256(number, sizeof(number), id);
+            bool wanted = tally_wants(&t, id);
+            uint64_t had = t.objects;
             tally_add(&t, id, 4096, 1000 + i % 2);
+            assert_true(wanted ? !tally_wants(&t, id) : t.objects == had);
         }
     assert_true(t.skip_bits == 2 || t.skip_bits == 1);
     assert_true(t.objects <= STATS_EXACT_OBJECTS);

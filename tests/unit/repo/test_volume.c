@@ -529,6 +529,32 @@ dropped_slots_leave_nothing(void **state)
 }
 
 static void
+who_holds_slots_need_not_wait(void **state)
+{
+    struct fixture *f = *state;
+    struct backup_options o = {.memory_bytes = 1};
+    struct backup_writer *b = begin(f, &o);
+    struct slot *first = NULL, *second = NULL, *third = NULL;
+    struct volume_writer *v = NULL;
+    struct err failed = {0};
+
+    assert_ok(volume_begin(b, "disk", 80 * MIB, &v, e));
+    assert_int_equal(volume_try_slot(v, 0, &first, &failed), 1);
+    assert_int_equal(volume_try_slot(v, 1, &second, &failed), 1);
+    assert_int_equal(volume_try_slot(v, 2, &third, &failed), 0);
+    assert_null(third);
+    volume_drop(v, first);
+    assert_int_equal(volume_try_slot(v, 2, &third, &failed), 1);
+    assert_int_equal(third->index, 2);
+    volume_drop(v, second);
+    volume_drop(v, third);
+    assert_int_equal(volume_try_slot(v, 10, &third, &failed), -1);
+    assert_int_equal(failed.code, ERR_USAGE);
+    volume_abandonp(&v);
+    backup_abandonp(&b);
+}
+
+static void
 nonsense_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -652,6 +678,7 @@ main(void)
         TEST(a_slot_that_cannot_be_filled_fails_the_volume),
         TEST(readers_share_a_repository),
         TEST(dropped_slots_leave_nothing),
+        TEST(who_holds_slots_need_not_wait),
         TEST(nonsense_is_refused),
         TEST(a_slot_twice_fails_the_volume),
         TEST(a_tree_must_fit_its_volume),
