@@ -151,8 +151,11 @@ get_cached(struct index *x, struct loaded *l)
     open_cache(x);
     if (!x->cache || !segcache_get(x->cache, l->id, &l->mapped))
         return false;
-    if (segment_open(l->mapped.p, l->mapped.len, &l->segment, &ignored) == 0)
+    mapped_warm(&l->mapped);
+    if (segment_open(l->mapped.p, l->mapped.len, &l->segment, &ignored) == 0) {
+        mapped_cool(&l->mapped);
         return true;
+    }
     mapped_done(&l->mapped);
     segcache_drop(x->cache, l->id);
     return false;
@@ -167,6 +170,7 @@ keep(struct index *x, struct loaded *l, struct err *e)
         !segcache_put(x->cache, l->id, l->bytes.p, l->bytes.len, &l->mapped))
         return 0;
     if (segment_open(l->mapped.p, l->mapped.len, &l->segment, e) == 0) {
+        mapped_cool(&l->mapped);
         buf_done(&l->bytes);
         return 0;
     }
@@ -300,9 +304,8 @@ index_refresh(struct index *x, struct err *e)
     return rc;
 }
 
-int
-index_segment(struct index *x, const uint8_t id[NAME_ID_BYTES],
-              struct segment *out, struct err *e)
+static const struct loaded *
+find_loaded(struct index *x, const uint8_t id[NAME_ID_BYTES])
 {
     const struct loaded *l = NULL;
 
@@ -311,12 +314,48 @@ index_segment(struct index *x, const uint8_t id[NAME_ID_BYTES],
         if (memcmp(x->loaded[i - 1]->id, id, NAME_ID_BYTES) == 0)
             l = x->loaded[i - 1];
     (void)pthread_rwlock_unlock(&x->lock);
+    return l;
+}
+
+int
+index_segment(struct index *x, const uint8_t id[NAME_ID_BYTES],
+              struct segment *out, struct err *e)
+{
+    const struct loaded *l = find_loaded(x, id);
+
     if (!l)
         return 0;
     if (l->damaged)
         return err_set(e, ERR_CORRUPT, "%s", x->damage);
     *out = l->segment;
     return 1;
+}
+
+void
+index_warm(struct index *x, const uint8_t id[NAME_ID_BYTES])
+{
+    const struct loaded *l = find_loaded(x, id);
+
+    if (l)
+        mapped_warm(&l->mapped);
+}
+
+void
+index_cool(struct index *x, const uint8_t id[NAME_ID_BYTES])
+{
+    const struct loaded *l = find_loaded(x, id);
+
+    if (l)
+        mapped_cool(&l->mapped);
+}
+
+void
+index_cool_all(struct index *x)
+{
+    (void)pthread_rwlock_rdlock(&x->lock);
+    for (size_t i = 0; i < x->n; i++)
+        mapped_cool(&x->loaded[i]->mapped);
+    (void)pthread_rwlock_unlock(&x->lock);
 }
 
 int

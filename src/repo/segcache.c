@@ -80,6 +80,20 @@ mapped_done(struct mapped *m)
     *m = (struct mapped){0};
 }
 
+void
+mapped_warm(const struct mapped *m)
+{
+    if (m->map)
+        (void)madvise(m->map, m->map_len, MADV_WILLNEED);
+}
+
+void
+mapped_cool(const struct mapped *m)
+{
+    if (m->map) /* shared, of a file: nothing is lost */
+        (void)madvise(m->map, m->map_len, MADV_DONTNEED);
+}
+
 static void
 file_name(const uint8_t id[NAME_ID_BYTES], char out[FILE_NAME_LEN])
 {

@@ -40,6 +40,11 @@ struct mapped {
 };
 void mapped_done(struct mapped *m); /* a zeroed struct is none */
 
+/* It will be read from begin to end; it won't be read for a while, so that its
+ * pages need not be in our memory.  Only hints, and what they cost. */
+void mapped_warm(const struct mapped *m);
+void mapped_cool(const struct mapped *m);
+
 /* False if it is not there, or not what was put.  The caller still has to
  * segment_open it, which checks the sum. */
 bool segcache_get(struct segcache *c, const uint8_t id[NAME_ID_BYTES],
