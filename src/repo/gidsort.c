@@ -9,7 +9,7 @@
 #include "base/bytes.h"
 #include "repo/object.h"
 
-enum { FEW = 24, VALUES = 256 };
+enum { FEW = 64, VALUES = 256 };
 
 static bool
 is_less(const uint8_t *a, const uint8_t *b)
@@ -55,17 +55,15 @@ swap(uint8_t *a, uint8_t *b, size_t each)
     copy(b, one, each);
 }
 
+/* NOLINTBEGIN(misc-no-recursion): at most GID_BYTES deep */
+static void sort(uint8_t *p, size_t n, size_t each, size_t at);
+
 /* By the bytes from `at` on; those before are the same. */
 static void
-sort_at(uint8_t *p, size_t n, size_t each,
-        size_t at) /* NOLINT(misc-no-recursion): at most GID_BYTES deep */
+sort_many(uint8_t *p, size_t n, size_t each, size_t at)
 {
     size_t next[VALUES], end[VALUES] = {0};
 
-    if (n <= FEW) {
-        sort_few(p, n, each);
-        return;
-    }
     for (size_t i = 0; i < n; i++)
         end[p[i * each + at]]++;
     for (size_t v = 0, sum = 0; v < VALUES; v++) {
@@ -82,14 +80,25 @@ sort_at(uint8_t *p, size_t n, size_t each,
                 swap(one, p + next[one[at]]++ * each, each);
         }
     for (size_t v = 0, first = 0; at + 1 < GID_BYTES && v < VALUES; v++) {
-        sort_at(p + first * each, end[v] - first, each, at + 1);
+        sort(p + first * each, end[v] - first, each, at + 1);
         first = end[v];
     }
 }
+
+static void
+sort(uint8_t *p, size_t n, size_t each, size_t at)
+{
+    if (n > FEW)
+        sort_many(p, n, each, at);
+    else
+        sort_few(p, n, each);
+}
+
+/* NOLINTEND(misc-no-recursion) */
 
 void
 gidsort(void *records, size_t n, size_t each)
 {
     assert(each >= GID_BYTES && each <= GIDSORT_MAX_BYTES);
-    sort_at(records, n, each, 0);
+    sort(records, n, each, 0);
 }
