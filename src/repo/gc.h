@@ -48,7 +48,7 @@ struct gc_pack {
     bool pardoned;       /* a list's time came, but it is needed */
     bool only_copy;      /* it is alive, and no copy elsewhere is to stay */
     bool in_index;       /* some segment that we don't replace names it */
-    uint32_t owner;      /* the segment whose entries count for it */
+    uint32_t owner;      /* the newest segment: its entries count for it */
     uint32_t named;      /* by so many segments that are there, */
     uint32_t named_well; /* and are on no list */
     uint64_t live;       /* bytes of objects that are alive */
@@ -65,6 +65,7 @@ struct gc_segment {
     uint32_t *packs;        /* owned: our numbers of its packs */
     uint64_t *live;         /* owned: a bit for each entry */
     bool condemned, gone, pardoned, replaced;
+    bool owns; /* a pack that is there; else others say all that it says */
 };
 
 struct gc_list {

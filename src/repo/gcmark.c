@@ -27,6 +27,8 @@ enum {
 #else
     LEAVES_AT_ONCE = 3, /* so that the tests have many rounds */
 #endif
+    AHEAD = 16, /* entries that are made ready before they are looked up, */
+    FAR_AHEAD = 2 * AHEAD, /* in two steps */
     SPARSE = 8 /* a search costs as much as so many entries in a row */
 };
 
@@ -213,9 +215,14 @@ join_many(struct gc *g, struct join *j, uint32_t number)
     size_t i = 0;
 
     index_warm(g->repo->index, g->segments[number].id);
-    for (uint32_t k = 0; k < s->n_entries; k++)
+    for (uint32_t k = 0; k < s->n_entries; k++) {
+        if (s->n_entries - k > FAR_AHEAD) {
+            gidlist_prefetch(j->list, segment_gid(s, k + FAR_AHEAD));
+            gidlist_prefetch_ids(j->list, segment_gid(s, k + AHEAD));
+        }
         if (gidlist_find(j->list, segment_gid(s, k), &i))
             join_entry(g, j, number, k, i);
+    }
 }
 
 /* Newest segment first, as lookups do. */
@@ -226,7 +233,7 @@ join_all(struct gc *g, struct join *j, struct err *e)
         const struct gc_segment *s = &g->segments[number];
         if (cancel_check(g->cancel, e) == -1)
             return -1;
-        if (s->gone)
+        if (!s->owns)
             continue;
         if (j->list->n < s->segment.n_entries / SPARSE)
             join_few(g, j, (uint32_t)number);
@@ -302,20 +309,17 @@ gc_keeper(const struct gc *g, const uint8_t gid[GID_BYTES], uint32_t *out)
     struct place p = place_of(g, gid);
     const uint32_t *shared = gidnum_find(&g->shared, gid);
     uint32_t keeper = GC_NO_KEEPER;
+    bool is_alive = false;
 
-    if (!next_place(g, &p) || !gc_is_live(p.s, p.entry))
-        return 0;
-    if (shared) {
-        *out = *shared;
-        return 1;
-    }
-    do
+    while (next_place(g, &p)) {
+        is_alive |= gc_is_live(p.s, p.entry);
         if (g->packs[p.pack].listed &&
             (!g->packs[p.pack].condemned || !RULE(second_copy)))
             keeper = p.pack;
-    while (next_place(g, &p));
-    *out = keeper;
-    return 1;
+    }
+    if (is_alive)
+        *out = shared ? *shared : keeper;
+    return is_alive;
 }
 
 static int
@@ -387,6 +391,23 @@ mark_late(struct gc *g, const struct gc_ref *ref, struct err *e)
     return 0;
 }
 
+/* A segment that was merged into another one, and a grace later is still
+ * there, owns nothing: then there is no need to look at it. */
+static void
+find_owners(struct gc *g)
+{
+    for (uint32_t i = 0; i < g->n_segments; i++)
+        for (uint32_t k = 0; k < g->segments[i].segment.n_packs; k++)
+            g->packs[g->segments[i].packs[k]].owner = i;
+    for (uint32_t i = 0; i < g->n_segments; i++) {
+        struct gc_segment *s = &g->segments[i];
+        s->owns = false;
+        for (uint32_t k = 0; k < s->segment.n_packs && !s->owns; k++)
+            s->owns = g->packs[s->packs[k]].listed &&
+                      g->packs[s->packs[k]].owner == i;
+    }
+}
+
 static int
 mark_once(struct gc *g, struct err *e)
 {
@@ -394,6 +415,7 @@ mark_once(struct gc *g, struct err *e)
     struct walk *w =
         walk_new(g->repo->store, &g->repo->keys, locate, g, g->cancel);
 
+    find_owners(g);
     walk_mark_by(w, mark_nodes, note_leaf);
     for (size_t i = 0; i < g->n_refs; i++)
         if (cancel_check(g->cancel, e) == -1)
@@ -444,7 +466,7 @@ each_live(struct gc *g, each_fn *fn)
 {
     for (uint32_t i = 0; i < g->n_segments; i++) {
         const struct gc_segment *s = &g->segments[i];
-        if (s->gone)
+        if (!s->owns)
             continue;
         index_warm(g->repo->index, s->id);
         for (uint32_t k = 0; k < s->segment.n_entries; k++) {

@@ -332,9 +332,6 @@ read_segment(struct gc *g, uint32_t number, struct err *e)
     for (uint32_t i = 0; i < s->segment.n_packs; i++) {
         const uint8_t *sum = segment_pack(&s->segment, i, &kind, &bytes);
         s->packs[i] = add_pack(g, sum, kind);
-        struct gc_pack *p = &g->packs[s->packs[i]];
-        if (p->owner == UINT32_MAX)
-            p->owner = number;
     }
     return 0;
 }

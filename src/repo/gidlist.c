@@ -78,6 +78,19 @@ gidlist_sort(struct gidlist *l)
         l->starts[v] = (uint32_t)l->n;
 }
 
+void
+gidlist_prefetch(const struct gidlist *l, const uint8_t gid[GID_BYTES])
+{
+    __builtin_prefetch(&l->starts[value_of(l, gid)]);
+}
+
+void
+gidlist_prefetch_ids(const struct gidlist *l, const uint8_t gid[GID_BYTES])
+{
+    if (l->n > 0)
+        __builtin_prefetch(l->gids[l->starts[value_of(l, gid)]]);
+}
+
 bool
 gidlist_find(const struct gidlist *l, const uint8_t gid[GID_BYTES], size_t *out)
 {

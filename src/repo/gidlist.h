@@ -36,6 +36,12 @@ void gidlist_add(struct gidlist *l, const uint8_t gid[GID_BYTES]);
 /* In order and each once: what gidlist_find needs, until the next is added. */
 void gidlist_sort(struct gidlist *l);
 
+/* Have what gidlist_find will look at first come closer; and, when that is
+ * there, what it will look at next. */
+void gidlist_prefetch(const struct gidlist *l, const uint8_t gid[GID_BYTES]);
+void gidlist_prefetch_ids(const struct gidlist *l,
+                          const uint8_t gid[GID_BYTES]);
+
 /* Which of them it is. */
 bool gidlist_find(const struct gidlist *l, const uint8_t gid[GID_BYTES],
                   size_t *out);
