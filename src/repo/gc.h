@@ -4,13 +4,15 @@
  * alive, and what is to be done about the rest (docs/design/repository.md,
  * "Maintenance").  prune.h is the way in.
  *
- *   gcview.c   g1: the marker, the listings, what is alive
+ *   gcview.c   g1: the marker, the listings
+ *   gcmark.c   what is alive
  *   gcdelete.c g2: carry out the lists whose grace is over
  *   gccond.c   g3: repack, merge the index, condemn
  *
  * Memory:    a bit for each entry of the index, which itself is mapped where it
- *            is cached; 20 to 40 bytes for each node, 25 to 50 for each object
- *            that is in more than one pack; some 130 a pack.
+ *            is cached, one segment at a time; at most 384 MiB of ids of leaves
+ *            that wait to be marked; some 130 bytes for each node, 25 to 50 for
+ *            each object that is in more than one pack, some 170 a pack.
  * Threads:   one.
  */
 #ifndef REPO_GC_H
@@ -19,6 +21,7 @@
 #include <stdbool.h>
 
 #include "base/buf.h"
+#include "repo/gidlist.h"
 #include "repo/gidnum.h"
 #include "repo/notice.h"
 #include "repo/prune.h"
@@ -43,8 +46,9 @@ struct gc_pack {
     bool condemned;      /* on some list */
     bool going;          /* this run condemns it */
     bool pardoned;       /* a list's time came, but it is needed */
+    bool only_copy;      /* it is alive, and no copy elsewhere is to stay */
     bool in_index;       /* some segment that we don't replace names it */
-    uint32_t owner;      /* the segment whose entries count for it */
+    uint32_t owner;      /* the newest segment: its entries count for it */
     uint32_t named;      /* by so many segments that are there, */
     uint32_t named_well; /* and are on no list */
     uint64_t live;       /* bytes of objects that are alive */
@@ -61,6 +65,7 @@ struct gc_segment {
     uint32_t *packs;        /* owned: our numbers of its packs */
     uint64_t *live;         /* owned: a bit for each entry */
     bool condemned, gone, pardoned, replaced;
+    bool owns; /* a pack that is there; else others say all that it says */
 };
 
 struct gc_list {
@@ -101,6 +106,7 @@ struct gc {
     size_t n_retired, room_retired;
     struct gidnum segment_numbers; /* by their ids */
     uint64_t n_live;
+    struct gidlist leaves; /* found, not marked yet */
     struct gidnum shared;  /* alive and in several packs; value: the pack whose
                             * copy is kept */
     struct condemned next; /* what this run condemns */
@@ -110,15 +116,14 @@ struct gc {
 /* gcview.c */
 int gc_look(struct gc *g, struct err *e);
 void gc_done(struct gc *g);
+/* What packs and segments there are by now, besides those that are known. */
+int gc_look_at_packs(struct gc *g, struct err *e);
+/* Notes what the lists name, among what there is. */
+void gc_mark_condemned(struct gc *g);
 /* Nanoseconds since the marker, by whichever of our clocks says more. */
 int64_t gc_elapsed_ns(const struct gc *g);
 /* The number of the pack, 0 if it is not known. */
 uint32_t gc_pack_number(const struct gc *g, const uint8_t sum[PACK_NAME_BYTES]);
-/* Is the object alive?  1, and *out is the pack whose copy is kept, or
- * GC_NO_KEEPER if no copy counts; 0 if not. */
-int gc_keeper(const struct gc *g, const uint8_t gid[GID_BYTES], uint32_t *out);
-/* Is the i-th entry of a segment an object that is alive? */
-bool gc_is_live(const struct gc_segment *s, uint32_t i);
 /* The segment of that id, or NULL. */
 struct gc_segment *gc_find_segment(const struct gc *g,
                                    const uint8_t id[NAME_ID_BYTES]);
@@ -132,6 +137,14 @@ int64_t gc_seconds(uint32_t s);
 int64_t gc_root_ns(const struct gc *g);
 int64_t gc_ref_ns(const struct gc *g);
 
+/* gcmark.c */
+/* Marks what is alive, and counts it for each pack. */
+int gc_mark(struct gc *g, struct err *e);
+/* Is the object alive?  1, and *out is the pack whose copy is kept, or
+ * GC_NO_KEEPER if no copy counts; 0 if not. */
+int gc_keeper(const struct gc *g, const uint8_t gid[GID_BYTES], uint32_t *out);
+/* Is the i-th entry of a segment an object that is alive? */
+bool gc_is_live(const struct gc_segment *s, uint32_t i);
 /* gcdelete.c */
 int gc_delete(struct gc *g, struct err *e);
 

@@ -22,7 +22,8 @@ enum {
     CLASS_ENTRIES = 1 << 15,
     CLASS_FACTOR = 8, /* so many of a class are merged */
     STALE_PART = 16,  /* a big one is written again if so much of it is gone */
-    MERGED_ENTRIES = 1 << 21
+    MERGED_ENTRIES = 1 << 21,
+    COOL_EVERY = 64 /* packs, each of whose objects is looked up */
 };
 
 void
@@ -139,7 +140,7 @@ repack(struct gc *g, struct err *e)
 {
     CLEANUP(packer_freep) struct packer *packer = NULL;
     CLEANUP(freep) bool *emptied = xcalloc(g->n_packs, sizeof(bool));
-    uint64_t small[PACK_KINDS], copied = 0;
+    uint64_t small[PACK_KINDS], copied = 0, n = 0;
 
     count_small(g, small);
     for (size_t i = 1; i < g->n_packs; i++) {
@@ -155,6 +156,8 @@ repack(struct gc *g, struct err *e)
             return err_wrap(e, "cannot repack");
         copied += bytes;
         emptied[i] = !p->pardoned; /* that is on the list already */
+        if (++n % COOL_EVERY == 0)
+            index_cool_all(g->repo->index);
     }
     if (packer && packer_finish(packer, e) == -1)
         return -1;
@@ -220,7 +223,9 @@ replace_segments(struct gc *g, struct err *e)
             keep[k] = p->listed && !p->in_index;
             p->in_index = true;
         }
+        index_warm(g->repo->index, s->id);
         segment_builder_copy(b, &s->segment, keep);
+        index_cool(g->repo->index, s->id);
         if (segment_builder_entries(b) < MERGED_ENTRIES)
             continue;
         if (publish(g, b, e) == -1)

@@ -79,6 +79,8 @@ can_go(const struct gc *g, uint32_t number)
 {
     const struct gc_pack *p = &g->packs[number];
 
+    if (RULE(second_copy))
+        return !p->only_copy;
     if (p->live == 0)
         return true;
     const struct gc_segment *s = &g->segments[p->owner];
@@ -86,10 +88,7 @@ can_go(const struct gc *g, uint32_t number)
         if (!gc_is_live(s, i) ||
             s->packs[segment_pack_of(&s->segment, i)] != number)
             continue;
-        const uint8_t *gid = segment_gid(&s->segment, i);
-        const uint32_t *keeper = gidnum_find(&g->shared, gid);
-        if (RULE(second_copy) ? !keeper || *keeper == GC_NO_KEEPER
-                              : !any_copy(g, gid, number))
+        if (!any_copy(g, segment_gid(&s->segment, i), number))
             return false;
     }
     return true;

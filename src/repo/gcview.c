@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* g1: what there is, and what of it is alive. */
+/* g1: what there is. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,11 +18,10 @@
 #include "repo/repo_internal.h"
 #include "repo/rules.h"
 #include "repo/sync.h"
-#include "repo/walk.h"
 #include "store/store.h"
 #include "work/cancel.h"
 
-enum { SEALED_MAX_BYTES = SEGMENT_MAX_BYTES + 4096, MARK_TRIES = 16 };
+enum { SEALED_MAX_BYTES = SEGMENT_MAX_BYTES + 4096 };
 
 int64_t
 gc_seconds(uint32_t s)
@@ -80,6 +79,7 @@ gc_done(struct gc *g)
     gidnum_done(&g->pack_numbers);
     gidnum_done(&g->segment_numbers);
     gidnum_done(&g->shared);
+    gidlist_done(&g->leaves);
     free(g->packs);
     free(g->segments);
     free(g->lists);
@@ -332,15 +332,12 @@ read_segment(struct gc *g, uint32_t number, struct err *e)
     for (uint32_t i = 0; i < s->segment.n_packs; i++) {
         const uint8_t *sum = segment_pack(&s->segment, i, &kind, &bytes);
         s->packs[i] = add_pack(g, sum, kind);
-        struct gc_pack *p = &g->packs[s->packs[i]];
-        if (p->owner == UINT32_MAX)
-            p->owner = number;
     }
     return 0;
 }
 
-static int
-look_at_packs(struct gc *g, struct err *e)
+int
+gc_look_at_packs(struct gc *g, struct err *e)
 {
     size_t first = g->n_segments;
 
@@ -371,8 +368,8 @@ mark_entry(struct gc *g, const struct condemned_entry *entry)
 }
 
 /* What the lists name, among what there is. */
-static void
-mark_condemned(struct gc *g)
+void
+gc_mark_condemned(struct gc *g)
 {
     for (size_t i = 0; i < g->n_lists; i++)
         for (size_t k = 0; k < g->lists[i].list.n; k++)
@@ -481,371 +478,6 @@ look_at_backups(struct gc *g, struct err *e)
     return 0;
 }
 
-/* ---- what is alive --------------------------------------------------- */
-
-/* Where an object is, by all that there is: newest segment first. */
-struct place {
-    const uint8_t *gid;
-    size_t before;        /* the segments that were not looked at */
-    struct gc_segment *s; /* NULL before the first */
-    uint32_t entry;
-    uint32_t pack; /* our number */
-};
-
-static bool
-next_place(const struct gc *g, struct place *p)
-{
-    bool more =
-        p->s && ++p->entry < p->s->segment.n_entries &&
-        memcmp(segment_gid(&p->s->segment, p->entry), p->gid, GID_BYTES) == 0;
-
-    while (!more && p->before > 0) {
-        p->s = &g->segments[--p->before];
-        more = !p->s->gone && segment_maybe(&p->s->segment, p->gid) &&
-               segment_first(&p->s->segment, p->gid, &p->entry);
-    }
-    if (more)
-        p->pack = p->s->packs[segment_pack_of(&p->s->segment, p->entry)];
-    return more;
-}
-
-static struct place
-place_of(const struct gc *g, const uint8_t gid[GID_BYTES])
-{
-    for (size_t i = 0; i < g->n_segments; i++)
-        if (!g->segments[i].gone)
-            segment_prefetch(&g->segments[i].segment, gid);
-    return (struct place){.gid = gid, .before = g->n_segments};
-}
-
-/* Each pack that is there once, at most so many. */
-static size_t
-find_places(const struct gc *g, const uint8_t gid[GID_BYTES],
-            struct location out[INDEX_MAX_LOCATIONS])
-{
-    struct place p = place_of(g, gid);
-    size_t n = 0;
-
-    while (n < INDEX_MAX_LOCATIONS && next_place(g, &p)) {
-        bool known = !g->packs[p.pack].listed;
-        for (size_t k = 0; k < n && !known; k++)
-            known = memcmp(out[k].pack, g->packs[p.pack].name,
-                           PACK_NAME_BYTES) == 0;
-        if (!known)
-            (void)segment_entry(&p.s->segment, p.entry, &out[n++]);
-    }
-    return n;
-}
-
-/* An object that a backup needs, and nobody has: say who had it. */
-static int
-is_nowhere(const struct gc *g, const uint8_t gid[GID_BYTES], struct err *e)
-{
-    char hex[2 * GID_BYTES + 1], pack[NAME_MAX_LEN];
-    struct location at;
-
-    hex_encode(gid, GID_BYTES, hex);
-    for (size_t i = 0; i < g->n_segments; i++) {
-        const struct gc_segment *s = &g->segments[i];
-        if (s->gone || segment_find(&s->segment, gid, &at, 1) == 0)
-            continue;
-        name_pack(at.kind, at.pack, pack);
-        return err_set(e, ERR_CORRUPT,
-                       "object %s, which a backup needs, is in no pack: %s is "
-                       "%s",
-                       hex, pack,
-                       g->packs[gc_pack_number(g, at.pack)].lost
-                           ? "damaged and out of use"
-                           : "gone from the storage");
-    }
-    return err_set(e, ERR_CORRUPT,
-                   "object %s, which a backup needs, is in no pack and in no "
-                   "index",
-                   hex);
-}
-
-/* A backup may have been published since we listed the packs. */
-static int
-locate(void *cookie, const uint8_t gid[GID_BYTES],
-       struct location out[INDEX_MAX_LOCATIONS], struct err *e)
-{
-    struct gc *g = cookie;
-    size_t n = find_places(g, gid, out);
-
-    if (n > 0)
-        return (int)n;
-    if (look_at_packs(g, e) == -1)
-        return -1;
-    n = find_places(g, gid, out);
-    return n > 0 ? (int)n : is_nowhere(g, gid, e);
-}
-
-bool
-gc_is_live(const struct gc_segment *s, uint32_t i)
-{
-    return s->live[i / 64] >> (i % 64) & 1;
-}
-
-/* Marks each entry of the object.  How many packs that are there have it: 0, 1,
- * or 2 for more. */
-static unsigned
-mark_entries(struct gc *g, const uint8_t gid[GID_BYTES], bool *out_new)
-{
-    struct place p = place_of(g, gid);
-    uint32_t first = 0;
-    unsigned packs = 0;
-
-    *out_new = true;
-    while (next_place(g, &p)) {
-        if (gc_is_live(p.s, p.entry)) { /* then all are marked */
-            *out_new = false;
-            return 1;
-        }
-        p.s->live[p.entry / 64] |= UINT64_C(1) << (p.entry % 64);
-        if (!g->packs[p.pack].listed || (packs > 0 && p.pack == first))
-            continue;
-        first = packs++ ? first : p.pack;
-    }
-    return packs < 2 ? packs : 2;
-}
-
-static int
-note_live(void *cookie, const uint8_t gid[GID_BYTES], bool *out_new,
-          struct err *e)
-{
-    struct location at[INDEX_MAX_LOCATIONS];
-    struct gc *g = cookie;
-    unsigned packs = mark_entries(g, gid, out_new);
-
-    if (packs == 0 && locate(g, gid, at, e) == -1)
-        return -1;
-    if (!*out_new)
-        return 0;
-    g->n_live++;
-    if (packs > 1)
-        (void)gidnum_add(&g->shared, gid, GC_NO_KEEPER);
-    return 0;
-}
-
-int
-gc_keeper(const struct gc *g, const uint8_t gid[GID_BYTES], uint32_t *out)
-{
-    struct place p = place_of(g, gid);
-    const uint32_t *shared = gidnum_find(&g->shared, gid);
-    uint32_t keeper = GC_NO_KEEPER;
-
-    if (!next_place(g, &p) || !gc_is_live(p.s, p.entry))
-        return 0;
-    if (shared) {
-        *out = *shared;
-        return 1;
-    }
-    do
-        if (g->packs[p.pack].listed &&
-            (!g->packs[p.pack].condemned || !RULE(second_copy)))
-            keeper = p.pack;
-    while (next_place(g, &p));
-    *out = keeper;
-    return 1;
-}
-
-static int
-add_roots(struct gc *g, struct walk *w, const struct gc_ref *ref, bool late,
-          struct err *e)
-{
-    CLEANUP(buf_done) struct buf bytes = buf_of(REF_MAX_BYTES);
-    const struct repo *r = g->repo;
-    CLEANUP(freep) struct ref_root *roots = NULL;
-    struct ref_head head = {0};
-    size_t n = 0;
-
-    if (store_get_all(r->store, ref->name, &bytes, e) == -1) {
-        if (e->code != ERR_NOENT)
-            return -1;
-        err_clear(e); /* removed since it was listed: its time had come */
-        return 0;
-    }
-    if (ref_open_head(bytes.p, bytes.len, ref->name, &r->config, &head, e) ==
-            -1 ||
-        ref_open_roots(bytes.p, bytes.len, &r->keys, &roots, &n, e) == -1)
-        return -1;
-    if (sync_is_late(&r->config, head.sync_ns, ref->stored_ns) != late)
-        return 0;
-    for (size_t i = 0; i < n; i++)
-        if (walk_add_root(w, roots[i].level, roots[i].gid, e) == -1)
-            return -1;
-    return 0;
-}
-
-static bool
-is_root(const struct gc *g, const struct gc_ref *ref)
-{
-    return !ref->retired_ns || g->t0_ns - ref->retired_ns < gc_root_ns(g);
-}
-
-/*
- * A ref that was published too late promises nothing, and may have lost
- * something: then it keeps nothing alive.  If it is whole, it stays so: in a
- * store that was copied without its times, all are late.
- */
-static int
-mark_late(struct gc *g, const struct gc_ref *ref, struct err *e)
-{
-    CLEANUP(walk_freep)
-    struct walk *w =
-        walk_new(g->repo->store, &g->repo->keys, locate, g, g->cancel);
-    struct location at[INDEX_MAX_LOCATIONS];
-    bool unused = false;
-
-    if (add_roots(g, w, ref, true, e) == -1)
-        return -1;
-    const struct gidnum *found = walk_found(w);
-    if (found->n == 0)
-        return 0;
-    if (walk_run(w, e) == -1) {
-        if (e->code != ERR_CORRUPT && e->code != ERR_NOENT)
-            return -1;
-        err_clear(e);
-        return 0;
-    }
-    for (size_t i = 0; i < found->room; i++)
-        if (!bytes_are_zero(found->slots[i], GID_BYTES) &&
-            find_places(g, found->slots[i], at) == 0)
-            return 0;
-    for (size_t i = 0; i < found->room; i++)
-        if (!bytes_are_zero(found->slots[i], GID_BYTES) &&
-            note_live(g, found->slots[i], &unused, e) == -1)
-            return -1;
-    return 0;
-}
-
-static int
-mark_once(struct gc *g, struct err *e)
-{
-    CLEANUP(walk_freep)
-    struct walk *w =
-        walk_new(g->repo->store, &g->repo->keys, locate, g, g->cancel);
-
-    walk_note_by(w, note_live);
-    for (size_t i = 0; i < g->n_refs; i++)
-        if (cancel_check(g->cancel, e) == -1)
-            return -1;
-        else if (is_root(g, &g->refs[i]) &&
-                 add_roots(g, w, &g->refs[i], false, e) == -1)
-            return err_wrap(e, "%s", g->refs[i].name);
-    if (walk_run(w, e) == -1)
-        return -1;
-    for (size_t i = 0; i < g->n_refs; i++)
-        if (is_root(g, &g->refs[i]) && mark_late(g, &g->refs[i], e) == -1)
-            return err_wrap(e, "%s", g->refs[i].name);
-    return 0;
-}
-
-/* Again from the start if there was more than we knew: a backup had been
- * published after we looked at the packs.  All that the refs need is found by
- * looking once more, so it is done soon. */
-static int
-mark_live(struct gc *g, struct err *e)
-{
-    for (int i = 0; i < MARK_TRIES; i++) {
-        size_t known = g->n_segments;
-        if (mark_once(g, e) == -1)
-            return -1;
-        if (g->n_segments == known)
-            return 0;
-        for (size_t k = 0; k < g->n_segments; k++)
-            memset(g->segments[k].live, 0,
-                   (g->segments[k].segment.n_entries / 64 + (size_t)1) *
-                       sizeof(uint64_t));
-        gidnum_done(&g->shared);
-        g->n_live = 0;
-    }
-    return err_set(e, ERR_STORE, "the index changes faster than it is read");
-}
-
-/* ---- which copy of each is the one to keep ---------------------------- */
-
-typedef void each_fn(struct gc *g, const uint8_t gid[GID_BYTES], uint32_t pack,
-                     uint32_t len);
-
-/* Each object that is alive, in each pack that has it. */
-static void
-each_live(struct gc *g, each_fn *fn)
-{
-    for (uint32_t i = 0; i < g->n_segments; i++) {
-        const struct gc_segment *s = &g->segments[i];
-        for (uint32_t k = 0; !s->gone && k < s->segment.n_entries; k++) {
-            if (k % 64 == 0 && s->live[k / 64] == 0) {
-                k += 63;
-                continue;
-            }
-            if (!gc_is_live(s, k))
-                continue;
-            uint32_t number = s->packs[segment_pack_of(&s->segment, k)];
-            if (g->packs[number].listed && g->packs[number].owner == i)
-                fn(g, segment_gid(&s->segment, k), number,
-                   segment_len(&s->segment, k));
-        }
-    }
-}
-
-static void
-count_live(struct gc *g, const uint8_t gid[GID_BYTES], uint32_t number,
-           uint32_t len)
-{
-    (void)gid;
-    g->packs[number].live += len;
-}
-
-/* The fuller of two packs keeps it: the other may become empty. */
-static void
-choose_keeper(struct gc *g, const uint8_t gid[GID_BYTES], uint32_t number,
-              uint32_t len)
-{
-    uint32_t *keeper = gidnum_find(&g->shared, gid);
-
-    (void)len;
-    if (!keeper)
-        return;
-    const struct gc_pack *p = &g->packs[number], *best = &g->packs[*keeper];
-    if (p->condemned && RULE(second_copy)) /* it is no copy to count on */
-        return;
-    if (*keeper == GC_NO_KEEPER || p->live > best->live ||
-        (p->live == best->live &&
-         memcmp(p->name, best->name, PACK_NAME_BYTES) < 0))
-        *keeper = number;
-}
-
-static void
-count_needed(struct gc *g, const uint8_t gid[GID_BYTES], uint32_t number,
-             uint32_t len)
-{
-    const uint32_t *keeper = gidnum_find(&g->shared, gid);
-    struct gc_pack *p = &g->packs[number];
-
-    if (keeper ? *keeper != number : p->condemned && RULE(second_copy))
-        return;
-    p->needed += len;
-    p->n_needed++;
-    g->result->live_bytes += len;
-}
-
-static void
-assign_keepers(struct gc *g)
-{
-    mark_condemned(g);
-    each_live(g, count_live);
-    if (g->shared.n > 0)
-        each_live(g, choose_keeper);
-    each_live(g, count_needed);
-    g->result->objects = g->n_live;
-    for (size_t i = 1; i < g->n_packs; i++)
-        if (g->packs[i].listed) {
-            g->result->packs++;
-            g->result->pack_bytes += g->packs[i].bytes;
-        }
-}
-
 int
 gc_look(struct gc *g, struct err *e)
 {
@@ -854,11 +486,10 @@ gc_look(struct gc *g, struct err *e)
     /* The order is what makes it safe: a pack whose list we did not see was
      * condemned after our marker. */
     if (put_marker(g, e) == -1 || lost_refresh(g->repo->lost, e) == -1 ||
-        (!RULE(order) && look_at_packs(g, e) == -1) ||
+        (!RULE(order) && gc_look_at_packs(g, e) == -1) ||
         look_at_lists(g, e) == -1 ||
-        (RULE(order) && look_at_packs(g, e) == -1) ||
-        look_at_backups(g, e) == -1 || mark_live(g, e) == -1)
+        (RULE(order) && gc_look_at_packs(g, e) == -1) ||
+        look_at_backups(g, e) == -1)
         return -1;
-    assign_keepers(g);
-    return 0;
+    return gc_mark(g, e);
 }

@@ -185,8 +185,9 @@ get_cached(struct index *x, struct loaded *l)
     open_cache(x);
     if (!x->cache || !segcache_get(x->cache, l->id, &l->mapped))
         return false;
+    mapped_warm(&l->mapped);
     if (segment_open(l->mapped.p, l->mapped.len, &l->segment, &ignored) == 0) {
-        rest(l); /* that was a look at all */
+        mapped_cool(&l->mapped); /* that was a look at all */
         return true;
     }
     mapped_done(&l->mapped);
@@ -203,8 +204,8 @@ keep(struct index *x, struct loaded *l, struct err *e)
         !segcache_put(x->cache, l->id, l->bytes.p, l->bytes.len, &l->mapped))
         return 0;
     if (segment_open(l->mapped.p, l->mapped.len, &l->segment, e) == 0) {
+        mapped_cool(&l->mapped);
         buf_done(&l->bytes);
-        rest(l);
         return 0;
     }
     /* The disk under the cache is not what it should be. */
@@ -337,9 +338,8 @@ index_refresh(struct index *x, struct err *e)
     return rc;
 }
 
-int
-index_segment(struct index *x, const uint8_t id[NAME_ID_BYTES],
-              struct segment *out, struct err *e)
+static const struct loaded *
+find_loaded(struct index *x, const uint8_t id[NAME_ID_BYTES])
 {
     const struct loaded *l = NULL;
 
@@ -348,12 +348,48 @@ index_segment(struct index *x, const uint8_t id[NAME_ID_BYTES],
         if (memcmp(x->loaded[i - 1]->id, id, NAME_ID_BYTES) == 0)
             l = x->loaded[i - 1];
     (void)pthread_rwlock_unlock(&x->lock);
+    return l;
+}
+
+int
+index_segment(struct index *x, const uint8_t id[NAME_ID_BYTES],
+              struct segment *out, struct err *e)
+{
+    const struct loaded *l = find_loaded(x, id);
+
     if (!l)
         return 0;
     if (l->damaged)
         return err_set(e, ERR_CORRUPT, "%s", x->damage);
     *out = l->segment;
     return 1;
+}
+
+void
+index_warm(struct index *x, const uint8_t id[NAME_ID_BYTES])
+{
+    const struct loaded *l = find_loaded(x, id);
+
+    if (l)
+        mapped_warm(&l->mapped);
+}
+
+void
+index_cool(struct index *x, const uint8_t id[NAME_ID_BYTES])
+{
+    const struct loaded *l = find_loaded(x, id);
+
+    if (l)
+        mapped_cool(&l->mapped);
+}
+
+void
+index_cool_all(struct index *x)
+{
+    (void)pthread_rwlock_rdlock(&x->lock);
+    for (size_t i = 0; i < x->n; i++)
+        mapped_cool(&x->loaded[i]->mapped);
+    (void)pthread_rwlock_unlock(&x->lock);
 }
 
 int

@@ -61,6 +61,14 @@ int index_segment(struct index *x, const uint8_t id[NAME_ID_BYTES],
  * part of one from end to end) gives back their memory. */
 void index_rest(struct index *x);
 
+/* The segment of that id will be read from begin to end, won't be looked at for
+ * a while: where it is mapped, this is what brings it close, and what frees our
+ * memory of it.  Nothing happens if it is not loaded. */
+void index_warm(struct index *x, const uint8_t id[NAME_ID_BYTES]);
+void index_cool(struct index *x, const uint8_t id[NAME_ID_BYTES]);
+/* All of them. */
+void index_cool_all(struct index *x);
+
 /* Store what `b` holds as one more delta and look it up from then on. */
 int index_publish(struct index *x, struct segment_builder *b, int64_t now_ns,
                   uint64_t *out_bytes, struct err *e);

@@ -95,6 +95,19 @@ mapped_rest(const struct mapped *m, const uint8_t *from, size_t len)
         (void)madvise((uint8_t *)m->map + first, end - first, MADV_DONTNEED);
 }
 
+void
+mapped_warm(const struct mapped *m)
+{
+    if (m->map)
+        (void)madvise(m->map, m->map_len, MADV_WILLNEED);
+}
+
+void
+mapped_cool(const struct mapped *m)
+{
+    mapped_rest(m, m->p, m->len);
+}
+
 static void
 file_name(const uint8_t id[NAME_ID_BYTES], char out[FILE_NAME_LEN])
 {

@@ -43,6 +43,10 @@ void mapped_done(struct mapped *m); /* a zeroed struct is none */
 /* The whole pages of [from, from + len), a part of it, no longer count as the
  * process's memory until they are read again.  Others may be reading them. */
 void mapped_rest(const struct mapped *m, const uint8_t *from, size_t len);
+/* It will be read from begin to end; it won't be read for a while, so that its
+ * pages need not be in our memory.  Only hints, and what they cost. */
+void mapped_warm(const struct mapped *m);
+void mapped_cool(const struct mapped *m);
 
 /* False if it is not there, or not what was put.  The caller still has to
  * segment_open it, which checks the sum. */

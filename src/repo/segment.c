@@ -15,6 +15,7 @@
 #include "crypto/hash.h"
 #include "crypto/wipe.h"
 #include "repo/format.h"
+#include "repo/gidsort.h"
 #include "repo/keyring.h"
 
 enum {
@@ -380,12 +381,6 @@ segment_builder_copy(struct segment_builder *b, const struct segment *s,
     }
 }
 
-static int
-by_gid(const void *a, const void *b)
-{
-    return memcmp(a, b, GID_BYTES);
-}
-
 static void
 fill_fanout(const struct segment *s, uint8_t *fanout)
 {
@@ -426,7 +421,7 @@ segment_builder_pack(struct segment_builder *b, uint16_t domain,
         s.fanout_bits++;
     s.n_blooms = (uint32_t)div_up((uint64_t)s.n_entries * BLOOM_BITS_A_KEY,
                                   (uint64_t)BLOOM_BYTES * 8);
-    qsort(b->entries, b->n_entries, ENTRY_BYTES, by_gid);
+    gidsort(b->entries, b->n_entries, ENTRY_BYTES);
 
     struct layout l = layout_of(&s);
     format_put_head(out, &FORMAT_SEGMENT, domain);

@@ -18,26 +18,16 @@
 
 enum { RUN_BYTES = 8 << 20, GAP_BYTES = 64 << 10 };
 
-/* The nodes of one level that were found and not read yet. */
-struct frontier {
-    uint8_t (*gids)[GID_BYTES];
-    size_t n, room;
-};
-
-/* A node and the place that it is to be read from. */
-struct visit {
-    uint8_t gid[GID_BYTES];
-    struct location at;
-};
-
 struct walk {
     struct store *store;
     const struct keyring *keys;
     walk_locate_fn *locate;
     void *cookie;
     struct cancel *cancel;
-    struct frontier levels[NODE_LEVEL_MAX + 1];
-    walk_note_fn *note; /* or NULL */
+    /* The nodes of each that were found and not read yet. */
+    struct gidlist levels[NODE_LEVEL_MAX + 1];
+    walk_nodes_fn *mark_nodes; /* or NULL, */
+    walk_leaf_fn *mark_leaf;   /* both */
     struct gidnum found;
 };
 
@@ -61,7 +51,7 @@ walk_free(struct walk *w)
     if (!w)
         return;
     for (size_t i = 0; i < ARRAY_LEN(w->levels); i++)
-        free(w->levels[i].gids);
+        gidlist_done(&w->levels[i]);
     gidnum_done(&w->found);
     free(w);
 }
@@ -73,9 +63,10 @@ walk_freep(struct walk **w)
 }
 
 void
-walk_note_by(struct walk *w, walk_note_fn *note)
+walk_mark_by(struct walk *w, walk_nodes_fn *nodes, walk_leaf_fn *leaf)
 {
-    w->note = note;
+    w->mark_nodes = nodes;
+    w->mark_leaf = leaf;
 }
 
 struct gidnum *
@@ -84,60 +75,44 @@ walk_found(struct walk *w)
     return &w->found;
 }
 
+enum { LEAF = -1 };
+
 /* A gid of zeros would be none: no hash is, so somebody made it up. */
 static int
-note(struct walk *w, const uint8_t gid[GID_BYTES], bool *out_new, struct err *e)
+found(struct walk *w, int level, const uint8_t gid[GID_BYTES], struct err *e)
 {
     if (bytes_are_zero(gid, GID_BYTES))
         return err_set(e, ERR_CORRUPT, "an object's id is zero");
-    if (w->note)
-        return w->note(w->cookie, gid, out_new, e);
-    *out_new = gidnum_add(&w->found, gid, 0);
+    if (level == LEAF && w->mark_leaf)
+        return w->mark_leaf(w->cookie, gid, e);
+    if (!w->mark_leaf && !gidnum_add(&w->found, gid, 0))
+        return 0;
+    if (level != LEAF)
+        gidlist_add(&w->levels[level], gid);
     return 0;
-}
-
-static void
-push(struct frontier *f, const uint8_t gid[GID_BYTES])
-{
-    if (f->n == f->room) {
-        f->room = f->room ? 2 * f->room : 64;
-        f->gids = xrealloc(f->gids, f->room * GID_BYTES);
-    }
-    memcpy(f->gids[f->n++], gid, GID_BYTES);
 }
 
 int
 walk_add_root(struct walk *w, uint8_t level, const uint8_t gid[GID_BYTES],
               struct err *e)
 {
-    bool is_new = false;
-
     if (level > NODE_LEVEL_MAX)
         return err_set(e, ERR_CORRUPT, "a root is of level %u", level);
-    if (note(w, gid, &is_new, e) == -1)
-        return -1;
-    if (is_new)
-        push(&w->levels[level], gid);
-    return 0;
+    return found(w, level, gid, e);
 }
 
 static int
 add_children(struct walk *w, uint8_t level, const struct node_children *c,
              struct err *e)
 {
-    for (uint32_t i = 0; i < c->n; i++) {
-        const uint8_t *gid = c->gids + (size_t)i * GID_BYTES;
-        bool is_new = false;
-        if (note(w, gid, &is_new, e) == -1)
+    for (uint32_t i = 0; i < c->n; i++)
+        if (found(w, level - 1, c->gids + (size_t)i * GID_BYTES, e) == -1)
             return -1;
-        if (is_new && level > 0)
-            push(&w->levels[level - 1], gid);
-    }
     return 0;
 }
 
 static int
-open_node(struct walk *w, uint8_t level, const struct visit *v,
+open_node(struct walk *w, uint8_t level, const struct walk_node *v,
           const struct pack_table *t, const uint8_t *sealed, struct err *e)
 {
     CLEANUP(buf_done) struct buf children = buf_of(OBJECT_PLAIN_MAX);
@@ -159,7 +134,7 @@ open_node(struct walk *w, uint8_t level, const struct visit *v,
 
 /* How many of the visits, all in one pack, one read serves. */
 static size_t
-run_of(const struct visit *v, size_t n, uint32_t *out_len)
+run_of(const struct walk_node *v, size_t n, uint32_t *out_len)
 {
     uint64_t end = v[0].at.offset + (uint64_t)v[0].at.len;
     size_t i = 1;
@@ -179,7 +154,7 @@ run_of(const struct visit *v, size_t n, uint32_t *out_len)
 /* All visits are in the same pack, by offset.  The first that fails is
  * v[*out_at]. */
 static int
-visit_pack(struct walk *w, uint8_t level, const struct visit *v, size_t n,
+visit_pack(struct walk *w, uint8_t level, const struct walk_node *v, size_t n,
            size_t *out_at, struct err *e)
 {
     CLEANUP(pack_table_done) struct pack_table table = {0};
@@ -221,7 +196,7 @@ is_nowhere(const uint8_t gid[GID_BYTES], struct err *e)
 
 /* One node that its first place did not yield. */
 static int
-visit_elsewhere(struct walk *w, uint8_t level, const struct visit *failed,
+visit_elsewhere(struct walk *w, uint8_t level, const struct walk_node *failed,
                 struct err *e)
 {
     struct location at[INDEX_MAX_LOCATIONS];
@@ -229,7 +204,7 @@ visit_elsewhere(struct walk *w, uint8_t level, const struct visit *failed,
     size_t unused = 0;
 
     for (int i = 0; i < n; i++) {
-        struct visit v = *failed;
+        struct walk_node v = *failed;
         struct err why = {0};
         v.at = at[i];
         if (memcmp(at[i].pack, failed->at.pack, PACK_NAME_BYTES) != 0 &&
@@ -244,7 +219,7 @@ visit_elsewhere(struct walk *w, uint8_t level, const struct visit *failed,
 static int
 by_place(const void *a, const void *b)
 {
-    const struct visit *x = a, *y = b;
+    const struct walk_node *x = a, *y = b;
     int order = memcmp(x->at.pack, y->at.pack, PACK_NAME_BYTES);
 
     if (order != 0)
@@ -253,27 +228,61 @@ by_place(const void *a, const void *b)
 }
 
 static int
-walk_level(struct walk *w, uint8_t level, struct err *e)
+locate_nodes(struct walk *w, const struct gidlist *list, struct walk_node *out,
+             struct err *e)
 {
-    struct frontier *f = &w->levels[level];
-    CLEANUP(freep) struct visit *v = xcalloc(f->n, sizeof(*v));
     struct location at[INDEX_MAX_LOCATIONS];
 
-    for (size_t i = 0; i < f->n; i++) {
-        memcpy(v[i].gid, f->gids[i], GID_BYTES);
-        int n = w->locate(w->cookie, v[i].gid, at, e);
+    for (size_t i = 0; i < list->n; i++) {
+        memcpy(out[i].gid, list->gids[i], GID_BYTES);
+        out[i].is_new = true;
+        int n = w->locate(w->cookie, out[i].gid, at, e);
         if (n == -1)
             return -1;
         if (n == 0)
-            return is_nowhere(v[i].gid, e);
-        v[i].at = at[0];
+            return is_nowhere(out[i].gid, e);
+        out[i].at = at[0];
     }
-    qsort(v, f->n, sizeof(*v), by_place);
-    for (size_t i = 0, end = 0; i < f->n; i = end) {
+    return 0;
+}
+
+/* The nodes of a level that are to be read, and where; *out is the caller's. */
+static int
+nodes_of(struct walk *w, int level, struct walk_node **out, size_t *out_n,
+         struct err *e)
+{
+    struct gidlist *list = &w->levels[level];
+    size_t n = 0;
+
+    gidlist_sort(list);
+    CLEANUP(freep) struct walk_node *v = xcalloc(list->n, sizeof(*v));
+    if ((w->mark_nodes ? w->mark_nodes(w->cookie, list, v, e)
+                       : locate_nodes(w, list, v, e)) == -1)
+        return -1;
+    for (size_t i = 0; i < list->n; i++)
+        if (v[i].is_new)
+            v[n++] = v[i];
+    gidlist_done(list);
+    *out = STEAL(v);
+    *out_n = n;
+    return 0;
+}
+
+static int
+walk_level(struct walk *w, uint8_t level, struct err *e)
+{
+    CLEANUP(freep) struct walk_node *v = NULL;
+    size_t n = 0;
+
+    if (nodes_of(w, level, &v, &n, e) == -1)
+        return -1;
+    if (n > 0)
+        qsort(v, n, sizeof(*v), by_place);
+    for (size_t i = 0, end = 0; i < n; i = end) {
         if (cancel_check(w->cancel, e) == -1)
             return -1;
-        for (end = i + 1; end < f->n && memcmp(v[i].at.pack, v[end].at.pack,
-                                               PACK_NAME_BYTES) == 0;)
+        for (end = i + 1; end < n && memcmp(v[i].at.pack, v[end].at.pack,
+                                            PACK_NAME_BYTES) == 0;)
             end++;
         while (i < end) {
             size_t failed = 0;
@@ -284,7 +293,6 @@ walk_level(struct walk *w, uint8_t level, struct err *e)
             i += failed + 1;
         }
     }
-    f->n = 0;
     return 0;
 }
 
