@@ -114,7 +114,7 @@ disarm(struct live *l, bool keep, struct err *e)
     return -1;
 }
 
-static void
+void
 live_done(struct live *l)
 {
     backup_abandonp(&l->backup);
@@ -296,7 +296,7 @@ capture_by(const struct capture_way *way, struct repo *r, const char *socket,
         .options = o,
         .cancel = cancel,
         .result = &result,
-        .scratch_dir = o->scratch_dir ? o->scratch_dir : "/var/tmp",
+        .scratch_dir = o->scratch_dir ? o->scratch_dir : CAPTURE_SCRATCH_DIR,
         .max_pause_ms =
             o->max_pause_ms ? o->max_pause_ms : CAPTURE_MAX_PAUSE_MS,
         .cbw_timeout_s =
@@ -318,22 +318,22 @@ capture_by(const struct capture_way *way, struct repo *r, const char *socket,
     return rc;
 }
 
+const struct capture_way live_way = {
+    .method = "live",
+    .preflight = live_preflight,
+    .begin = live_begin_backup,
+    .prepare = live_prepare,
+    .window = live_window,
+    .pull = live_pull,
+    .settle = live_settle_tracking,
+};
+
 int
 capture_live(struct repo *r, const char *socket,
              const struct capture_options *o, struct cancel *cancel,
              struct capture_result *out, struct err *e)
 {
-    static const struct capture_way way = {
-        .method = "live",
-        .preflight = live_preflight,
-        .begin = live_begin_backup,
-        .prepare = live_prepare,
-        .window = live_window,
-        .pull = live_pull,
-        .settle = live_settle_tracking,
-    };
-
-    return capture_by(&way, r, socket, o, cancel, out, e);
+    return capture_by(&live_way, r, socket, o, cancel, out, e);
 }
 
 void

@@ -30,8 +30,10 @@ enum {
     CAPTURE_MAX_WARNINGS = 16
 };
 
+#define CAPTURE_SCRATCH_DIR "/var/tmp"
+
 struct capture_options {
-    const char *scratch_dir; /* local; NULL: /var/tmp */
+    const char *scratch_dir; /* local; NULL: CAPTURE_SCRATCH_DIR */
     uint64_t max_pause_ms;   /* longer: abort, resume; 0: the default */
     unsigned cbw_timeout_s;  /* longest added write stall; 0: default */
     uint64_t scratch_bytes;  /* what the guest may overwrite; 0: no limit */

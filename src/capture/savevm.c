@@ -510,20 +510,20 @@ savevm_pull(struct live *l, struct err *e)
     return rc == -1 ? -1 : live_pull_spool(l, e);
 }
 
+const struct capture_way savevm_way = {
+    .method = "savevm",
+    .preflight = savevm_preflight,
+    .begin = savevm_begin_backup,
+    .prepare = savevm_prepare,
+    .window = savevm_window,
+    .pull = savevm_pull,
+    .settle = savevm_settle_tracking,
+};
+
 int
 capture_savevm(struct repo *r, const char *socket,
                const struct capture_options *o, struct cancel *cancel,
                struct capture_result *out, struct err *e)
 {
-    static const struct capture_way way = {
-        .method = "savevm",
-        .preflight = savevm_preflight,
-        .begin = savevm_begin_backup,
-        .prepare = savevm_prepare,
-        .window = savevm_window,
-        .pull = savevm_pull,
-        .settle = savevm_settle_tracking,
-    };
-
-    return capture_by(&way, r, socket, o, cancel, out, e);
+    return capture_by(&savevm_way, r, socket, o, cancel, out, e);
 }

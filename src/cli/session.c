@@ -89,6 +89,32 @@ session_ask_new(const struct cli *c, const char *subject, struct secret *out,
     return secret_get(&ways, out, e);
 }
 
+static int
+open_store(const char *address, struct session *out, struct err *e)
+{
+    int found = session_probe(address, &out->store, e);
+
+    if (found == 0) {
+        (void)err_set(e, ERR_NOREPO, "there is no repository at %s", address);
+        return err_hint(e, "`vmkeep init %s` makes one", address);
+    }
+    return found == -1 ? -1 : 0;
+}
+
+static int
+open_repo(const struct cli *c, const struct secret *password,
+          struct session *out, struct err *e)
+{
+    const char *key = args_value(&c->args, "key");
+    if (repo_open_by(out->store, password->text,
+                     key && *key ? key : env_get("VMKEEP_KEY"), &out->repo,
+                     e) == -1)
+        return -1;
+    CLEANUP(freep) char *cache = cache_dir();
+    repo_use_cache(out->repo, cache);
+    return 0;
+}
+
 int
 session_open(const struct cli *c, struct session *out, struct err *e)
 {
@@ -96,23 +122,34 @@ session_open(const struct cli *c, struct session *out, struct err *e)
     const char *address = session_address(c, e);
 
     *out = (struct session){0};
-    if (!address)
+    if (!address || open_store(address, out, e) == -1 ||
+        session_ask(c, address, false, &password, e) == -1)
         return -1;
-    int found = session_probe(address, &out->store, e);
-    if (found == 0) {
-        (void)err_set(e, ERR_NOREPO, "there is no repository at %s", address);
-        return err_hint(e, "`vmkeep init %s` makes one", address);
+    return open_repo(c, &password, out, e);
+}
+
+int
+session_open_quietly(const struct cli *c, struct session *out, struct err *e)
+{
+    CLEANUP(secret_wipe) struct secret password = {0};
+    const char *address = session_address(c, e);
+
+    *out = (struct session){0};
+    if (!address) {
+        err_clear(e);
+        return 0;
     }
-    if (found == -1 || session_ask(c, address, false, &password, e) == -1)
+    const struct secret_ways ways = {
+        .file = args_value(&c->args, "password-file"),
+        .command = args_value(&c->args, "password-command"),
+        .subject = address};
+    int found = secret_at_hand(&ways, &password, e);
+    if (found != 1)
+        return found;
+    if (open_store(address, out, e) == -1 ||
+        open_repo(c, &password, out, e) == -1)
         return -1;
-    const char *key = args_value(&c->args, "key");
-    if (repo_open_by(out->store, password.text,
-                     key && *key ? key : env_get("VMKEEP_KEY"), &out->repo,
-                     e) == -1)
-        return -1;
-    CLEANUP(freep) char *cache = cache_dir();
-    repo_use_cache(out->repo, cache);
-    return 0;
+    return 1;
 }
 
 void
