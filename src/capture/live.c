@@ -143,6 +143,18 @@ warnings_to_json(const struct capture_result *r)
     return list;
 }
 
+/* Restoring has to do without them. */
+static json_t *
+excluded_to_json(const struct live *l)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < l->machine->n_disks; i++)
+        if (live_excludes(l, &l->machine->disks[i]))
+            json_array_append_new(list, json_string(l->machine->disks[i].name));
+    return list;
+}
+
 static void
 set_text(char **member, const char *text)
 {
@@ -170,6 +182,10 @@ fill_manifest(struct live *l, const char *method)
                           "consistency", l->result->consistency, "pause_us",
                           (json_int_t)p->total_us, "warnings",
                           warnings_to_json(l->result));
+    json_t *excluded = excluded_to_json(l);
+    if (json_array_size(excluded) > 0)
+        json_object_set(m->detail, "excluded", excluded);
+    json_decref(excluded);
 }
 
 static int
@@ -250,13 +266,21 @@ static void
 report_disks(struct live *l)
 {
     struct capture_result *r = l->result;
+    const struct machine *m = l->machine;
 
-    r->disks = xcalloc(l->n_disks + 1, sizeof(r->disks[0]));
+    r->disks = xcalloc(m->n_disks + 1, sizeof(r->disks[0]));
     for (size_t i = 0; i < l->n_disks; i++)
         r->disks[r->n_disks++] =
             (struct capture_disk){.name = xstrdup(l->disks[i].disk->name),
                                   .why_full = l->disks[i].why_full,
-                                  .read_bytes = l->disks[i].read_bytes};
+                                  .read_bytes = l->disks[i].read_bytes,
+                                  .size_bytes = l->disks[i].disk->size_bytes};
+    for (size_t i = 0; i < m->n_disks; i++)
+        if (live_excludes(l, &m->disks[i]))
+            r->disks[r->n_disks++] =
+                (struct capture_disk){.name = xstrdup(m->disks[i].name),
+                                      .size_bytes = m->disks[i].size_bytes,
+                                      .excluded = true};
 }
 
 /* Nothing has been done yet: another method may still be tried. */

@@ -145,6 +145,8 @@ int live_preflight(struct live *l, struct err *e);
 int live_check_version(const struct live *l, struct err *e);
 int live_look_at_iothreads(struct live *l, struct err *e);
 int live_take_disks(struct live *l, struct err *e);
+/* Is it to be left out? */
+bool live_excludes(const struct live *l, const struct disk *d);
 int live_check_scratch(const struct live *l, struct err *e);
 int live_check_migration(const struct live *l, struct err *e);
 

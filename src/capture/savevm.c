@@ -189,6 +189,12 @@ static int
 savevm_preflight(struct live *l, struct err *e)
 {
     live_progress(l, "preflight", "");
+    if (l->options->exclude && l->options->exclude[0])
+        return err_set(e, ERR_QEMU,
+                       "machine %s cannot be captured by savevm without disk "
+                       "%s: QEMU's snapshot is of all disks; use the method "
+                       "live or disk, or do not exclude any",
+                       l->machine->name, l->options->exclude[0]);
     if (check_state(l, e) == -1 || live_take_disks(l, e) == -1)
         return -1;
     if (l->n_disks == 0)
