@@ -17,7 +17,6 @@
 #include "cli/print.h"
 #include "cli/saved.h"
 #include "cli/session.h"
-#include "cli/signals.h"
 #include "cli/target.h"
 #include "qemu/machine.h"
 #include "qemu/qmp.h"
@@ -202,9 +201,9 @@ save(struct batch *b, const char *name, const char *socket, struct err *e)
 
     options.progress = meter_progress;
     options.progress_cookie = meter;
-    signals_raise(b->cancel);
+    session_arm(&b->session, b->cancel);
     int r = capture(b, socket, &options, &result, &why, e);
-    signals_raise(NULL);
+    r = session_disarm(&b->session, b->cancel, r, e);
     meter_stop(meter);
     if (r == -1)
         return -1;

@@ -8,7 +8,6 @@
 #include "cli/meter.h"
 #include "cli/print.h"
 #include "cli/session.h"
-#include "cli/signals.h"
 #include "repo/manifest.h"
 #include "repo/repo.h"
 #include "restore/restore.h"
@@ -124,9 +123,9 @@ run_restore(struct cli *c, struct err *e)
     struct meter *meter = meter_start(c, m->machine);
     o.progress = meter_progress;
     o.progress_cookie = meter;
-    signals_raise(cancel);
+    session_arm(&s, cancel);
     int r = restore_files(s.repo, m, &o, cancel, &result, e);
-    signals_raise(NULL);
+    r = session_disarm(&s, cancel, r, e);
     meter_stop(meter);
     if (r == -1)
         return -1;

@@ -9,9 +9,11 @@
 #include "cli/cli.h"
 #include "cli/env.h"
 #include "cli/secret.h"
+#include "cli/signals.h"
 #include "repo/name.h"
 #include "repo/repo.h"
 #include "store/store.h"
+#include "work/cancel.h"
 
 const char *
 session_address(const struct cli *c, struct err *e)
@@ -157,4 +159,23 @@ session_done(struct session *s)
 {
     repo_closep(&s->repo);
     store_closep(&s->store);
+}
+
+void
+session_arm(struct session *s, struct cancel *c)
+{
+    signals_raise(c);
+    if (s->store)
+        store_set_cancel(s->store, c);
+}
+
+int
+session_disarm(struct session *s, struct cancel *c, int rc, struct err *e)
+{
+    signals_raise(NULL);
+    if (s->store)
+        store_set_cancel(s->store, NULL);
+    if (rc == -1 && e->code == ERR_STORE && cancel_raised(c))
+        e->code = ERR_CANCELED;
+    return rc;
 }

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 
+struct cancel;
 struct cli;
 struct err;
 struct repo;
@@ -41,5 +42,12 @@ int session_open(const struct cli *c, struct session *out, struct err *e);
 int session_open_quietly(const struct cli *c, struct session *out,
                          struct err *e);
 void session_done(struct session *s); /* for CLEANUP */
+
+/* From now on signals raise `c`, and that cuts short what waits for the
+ * storage. */
+void session_arm(struct session *s, struct cancel *c);
+/* No more.  `rc` and `e` are how it went: a failure of the storage that `c` has
+ * brought about is an interruption.  Returns `rc`. */
+int session_disarm(struct session *s, struct cancel *c, int rc, struct err *e);
 
 #endif
