@@ -204,20 +204,20 @@ disk_window(struct live *l, struct err *e)
     return rc == -1 ? -1 : forget_agent(l, e);
 }
 
+const struct capture_way disk_way = {
+    .method = "disk",
+    .preflight = disk_preflight,
+    .begin = live_begin_backup,
+    .prepare = live_prepare,
+    .window = disk_window,
+    .pull = live_pull,
+    .settle = live_settle_tracking,
+};
+
 int
 capture_disk(struct repo *r, const char *socket,
              const struct capture_options *o, struct cancel *cancel,
              struct capture_result *out, struct err *e)
 {
-    static const struct capture_way way = {
-        .method = "disk",
-        .preflight = disk_preflight,
-        .begin = live_begin_backup,
-        .prepare = live_prepare,
-        .window = disk_window,
-        .pull = live_pull,
-        .settle = live_settle_tracking,
-    };
-
-    return capture_by(&way, r, socket, o, cancel, out, e);
+    return capture_by(&disk_way, r, socket, o, cancel, out, e);
 }

@@ -114,7 +114,7 @@ disarm(struct live *l, bool keep, struct err *e)
     return -1;
 }
 
-static void
+void
 live_done(struct live *l)
 {
     backup_abandonp(&l->backup);
@@ -140,6 +140,18 @@ warnings_to_json(const struct capture_result *r)
 
     for (size_t i = 0; i < r->n_warnings; i++)
         json_array_append_new(list, json_string(r->warnings[i]));
+    return list;
+}
+
+/* Restoring has to do without them. */
+static json_t *
+excluded_to_json(const struct live *l)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < l->machine->n_disks; i++)
+        if (live_excludes(l, &l->machine->disks[i]))
+            json_array_append_new(list, json_string(l->machine->disks[i].name));
     return list;
 }
 
@@ -170,6 +182,10 @@ fill_manifest(struct live *l, const char *method)
                           "consistency", l->result->consistency, "pause_us",
                           (json_int_t)p->total_us, "warnings",
                           warnings_to_json(l->result));
+    json_t *excluded = excluded_to_json(l);
+    if (json_array_size(excluded) > 0)
+        json_object_set(m->detail, "excluded", excluded);
+    json_decref(excluded);
 }
 
 static int
@@ -250,13 +266,21 @@ static void
 report_disks(struct live *l)
 {
     struct capture_result *r = l->result;
+    const struct machine *m = l->machine;
 
-    r->disks = xcalloc(l->n_disks + 1, sizeof(r->disks[0]));
+    r->disks = xcalloc(m->n_disks + 1, sizeof(r->disks[0]));
     for (size_t i = 0; i < l->n_disks; i++)
         r->disks[r->n_disks++] =
             (struct capture_disk){.name = xstrdup(l->disks[i].disk->name),
                                   .why_full = l->disks[i].why_full,
-                                  .read_bytes = l->disks[i].read_bytes};
+                                  .read_bytes = l->disks[i].read_bytes,
+                                  .size_bytes = l->disks[i].disk->size_bytes};
+    for (size_t i = 0; i < m->n_disks; i++)
+        if (live_excludes(l, &m->disks[i]))
+            r->disks[r->n_disks++] =
+                (struct capture_disk){.name = xstrdup(m->disks[i].name),
+                                      .size_bytes = m->disks[i].size_bytes,
+                                      .excluded = true};
 }
 
 /* Nothing has been done yet: another method may still be tried. */
@@ -296,7 +320,7 @@ capture_by(const struct capture_way *way, struct repo *r, const char *socket,
         .options = o,
         .cancel = cancel,
         .result = &result,
-        .scratch_dir = o->scratch_dir ? o->scratch_dir : "/var/tmp",
+        .scratch_dir = o->scratch_dir ? o->scratch_dir : CAPTURE_SCRATCH_DIR,
         .max_pause_ms =
             o->max_pause_ms ? o->max_pause_ms : CAPTURE_MAX_PAUSE_MS,
         .cbw_timeout_s =
@@ -318,22 +342,22 @@ capture_by(const struct capture_way *way, struct repo *r, const char *socket,
     return rc;
 }
 
+const struct capture_way live_way = {
+    .method = "live",
+    .preflight = live_preflight,
+    .begin = live_begin_backup,
+    .prepare = live_prepare,
+    .window = live_window,
+    .pull = live_pull,
+    .settle = live_settle_tracking,
+};
+
 int
 capture_live(struct repo *r, const char *socket,
              const struct capture_options *o, struct cancel *cancel,
              struct capture_result *out, struct err *e)
 {
-    static const struct capture_way way = {
-        .method = "live",
-        .preflight = live_preflight,
-        .begin = live_begin_backup,
-        .prepare = live_prepare,
-        .window = live_window,
-        .pull = live_pull,
-        .settle = live_settle_tracking,
-    };
-
-    return capture_by(&way, r, socket, o, cancel, out, e);
+    return capture_by(&live_way, r, socket, o, cancel, out, e);
 }
 
 void

@@ -30,16 +30,20 @@ enum {
     CAPTURE_MAX_WARNINGS = 16
 };
 
+#define CAPTURE_SCRATCH_DIR "/var/tmp"
+
 struct capture_options {
-    const char *scratch_dir; /* local; NULL: /var/tmp */
-    uint64_t max_pause_ms;   /* longer: abort, resume; 0: the default */
-    unsigned cbw_timeout_s;  /* longest added write stall; 0: default */
-    uint64_t scratch_bytes;  /* what the guest may overwrite; 0: no limit */
-    uint64_t min_free_bytes; /* to be left in scratch_dir; 0: the default */
-    bool no_tracking;        /* read all of each disk, and leave no bitmap */
-    const char *agent;       /* socket of the guest agent; NULL: look for it */
-    uint64_t freeze_ms;      /* for the agent to freeze; 0: the default */
-    progress_fn *progress;   /* or NULL */
+    const char *scratch_dir;    /* local; NULL: CAPTURE_SCRATCH_DIR */
+    uint64_t max_pause_ms;      /* longer: abort, resume; 0: the default */
+    unsigned cbw_timeout_s;     /* longest added write stall; 0: default */
+    uint64_t scratch_bytes;     /* what the guest may overwrite; 0: no limit */
+    uint64_t min_free_bytes;    /* to be left in scratch_dir; 0: the default */
+    bool no_tracking;           /* read all of each disk, and leave no bitmap */
+    const char *const *exclude; /* names of disks to be left out,
+                                   NULL-terminated; NULL: none */
+    const char *agent;     /* socket of the guest agent; NULL: look for it */
+    uint64_t freeze_ms;    /* for the agent to freeze; 0: the default */
+    progress_fn *progress; /* or NULL */
     void *progress_cookie;
 };
 
@@ -64,11 +68,13 @@ struct capture_disk {
     char *name;
     const char *why_full; /* all of it was read, because; NULL: what changed */
     uint64_t read_bytes;  /* over NBD, so without holes */
+    uint64_t size_bytes;
+    bool excluded; /* it was not read at all, as was asked for */
 };
 
 struct capture_result {
     struct manifest *manifest;  /* of the published backup */
-    struct capture_disk *disks; /* the writable ones; none if by savevm */
+    struct capture_disk *disks; /* the writable ones */
     size_t n_disks;
     struct capture_pause pause;
     const char *consistency; /* one of the above */
@@ -81,7 +87,8 @@ struct capture_result {
 /*
  * Back up the machine that `socket`, a QMP UNIX socket, belongs to.  On success
  * *out is to be freed with capture_result_done.  ERR_UNSUP with the reason if
- * the machine cannot be captured live.
+ * the machine cannot be captured live; ERR_USAGE if it has no such disk as is
+ * to be left out.
  */
 int capture_live(struct repo *r, const char *socket,
                  const struct capture_options *o, struct cancel *cancel,

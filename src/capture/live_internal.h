@@ -89,6 +89,7 @@ struct live {
 
     struct savevm *savevm; /* of that method only */
     bool disks_only;       /* of the method disk */
+    bool looks_only;       /* for ability.h: `begin` begins no backup */
     char *agent;           /* then: socket of the guest agent, or NULL */
 
     int64_t instant_ns; /* t0, wall clock: QEMU's STOP event */
@@ -111,10 +112,14 @@ struct capture_way {
     /* The backup is published: remove what was kept for it. */
     void (*settle)(struct live *l);
 };
+extern const struct capture_way live_way, savevm_way, disk_way;
 int capture_by(const struct capture_way *way, struct repo *r,
                const char *socket, const struct capture_options *o,
                struct cancel *cancel, struct capture_result *out,
                struct err *e);
+
+/* live.c: releases what it owns.  Nothing must be left to be undone. */
+void live_done(struct live *l);
 
 /* savevm.c */
 void savevm_free(struct savevm *s); /* NULL is allowed */
@@ -140,6 +145,8 @@ int live_preflight(struct live *l, struct err *e);
 int live_check_version(const struct live *l, struct err *e);
 int live_look_at_iothreads(struct live *l, struct err *e);
 int live_take_disks(struct live *l, struct err *e);
+/* Is it to be left out? */
+bool live_excludes(const struct live *l, const struct disk *d);
 int live_check_scratch(const struct live *l, struct err *e);
 int live_check_migration(const struct live *l, struct err *e);
 

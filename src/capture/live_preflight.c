@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/file.h"
@@ -12,6 +13,8 @@
 #include "qemu/machine.h"
 #include "qemu/qmp.h"
 #include "work/cancel.h"
+
+enum { NAMES_MAX_BYTES = 300 };
 
 static int
 unsupported(const struct live *l, struct err *e, const char *why)
@@ -188,13 +191,49 @@ live_check_scratch(const struct live *l, struct err *e)
                    l->disks_only ? "" : "its RAM and ");
 }
 
+bool
+live_excludes(const struct live *l, const struct disk *d)
+{
+    const char *const *names = l->options->exclude;
+
+    for (size_t i = 0; names && names[i]; i++)
+        if (!d->read_only && strcmp(names[i], d->name) == 0)
+            return true;
+    return false;
+}
+
+/* A name that fits none is a mistake: the disk that was meant would be read. */
+static int
+check_excluded(const struct live *l, const char *name, struct err *e)
+{
+    const struct machine *m = l->machine;
+    CLEANUP(buf_done) struct buf all = buf_of(NAMES_MAX_BYTES);
+
+    for (size_t i = 0; i < m->n_disks; i++) {
+        if (m->disks[i].read_only)
+            continue;
+        if (strcmp(m->disks[i].name, name) == 0)
+            return 0;
+        buf_printf(&all, "%s%s", all.len > 0 ? ", " : "", m->disks[i].name);
+    }
+    (void)err_set(e, ERR_USAGE,
+                  "machine %s has no writable disk %s that could be left out",
+                  m->name, name);
+    return all.len > 0 ? err_hint(e, "it has %s", buf_text(&all)) : -1;
+}
+
 int
 live_take_disks(struct live *l, struct err *e)
 {
+    const char *const *names = l->options->exclude;
+
+    for (size_t i = 0; names && names[i]; i++)
+        if (check_excluded(l, names[i], e) == -1)
+            return -1;
     l->disks = xcalloc(l->machine->n_disks, sizeof(l->disks[0]));
     for (size_t i = 0; i < l->machine->n_disks; i++) {
         const struct disk *d = &l->machine->disks[i];
-        if (d->read_only)
+        if (d->read_only || live_excludes(l, d))
             continue;
         if (d->qdev[0] == '\0')
             return err_set(e, ERR_QEMU,

@@ -63,7 +63,7 @@ find_candidate(struct live *l, struct candidates *c, const char *id,
         insert(c, m);
         return 0;
     }
-    if (e->code == ERR_STORE)
+    if (e->code == ERR_STORE || e->code == ERR_CANCELED)
         return -1;
     err_clear(e);
     c->n_gone++;
@@ -119,7 +119,8 @@ begin_on(struct live *l, struct manifest *base, const struct bitmap *bitmaps,
 
     if (!judge(l, base, bitmaps, n))
         return 0;
-    if (backup_begin(l->repo, &o, l->cancel, &l->backup, e) == 0)
+    if (l->looks_only ||
+        backup_begin(l->repo, &o, l->cancel, &l->backup, e) == 0)
         return 1;
     if (e->code != ERR_NOENT)
         return -1;
@@ -169,8 +170,8 @@ live_begin_backup(struct live *l, struct err *e)
         rc = choose_base(l, &c, e);
     for (size_t i = 0; i < c.n; i++)
         manifest_free(c.all[i]);
-    if (rc != 0)
-        return rc == 1 ? 0 : -1;
+    if (rc != 0 || l->looks_only)
+        return rc == -1 ? -1 : 0;
     return backup_begin(l->repo, NULL, l->cancel, &l->backup, e);
 }
 

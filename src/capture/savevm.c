@@ -189,6 +189,12 @@ static int
 savevm_preflight(struct live *l, struct err *e)
 {
     live_progress(l, "preflight", "");
+    if (l->options->exclude && l->options->exclude[0])
+        return err_set(e, ERR_QEMU,
+                       "machine %s cannot be captured by savevm without disk "
+                       "%s: QEMU's snapshot is of all disks; use the method "
+                       "live or disk, or do not exclude any",
+                       l->machine->name, l->options->exclude[0]);
     if (check_state(l, e) == -1 || live_take_disks(l, e) == -1)
         return -1;
     if (l->n_disks == 0)
@@ -510,20 +516,20 @@ savevm_pull(struct live *l, struct err *e)
     return rc == -1 ? -1 : live_pull_spool(l, e);
 }
 
+const struct capture_way savevm_way = {
+    .method = "savevm",
+    .preflight = savevm_preflight,
+    .begin = savevm_begin_backup,
+    .prepare = savevm_prepare,
+    .window = savevm_window,
+    .pull = savevm_pull,
+    .settle = savevm_settle_tracking,
+};
+
 int
 capture_savevm(struct repo *r, const char *socket,
                const struct capture_options *o, struct cancel *cancel,
                struct capture_result *out, struct err *e)
 {
-    static const struct capture_way way = {
-        .method = "savevm",
-        .preflight = savevm_preflight,
-        .begin = savevm_begin_backup,
-        .prepare = savevm_prepare,
-        .window = savevm_window,
-        .pull = savevm_pull,
-        .settle = savevm_settle_tracking,
-    };
-
-    return capture_by(&way, r, socket, o, cancel, out, e);
+    return capture_by(&savevm_way, r, socket, o, cancel, out, e);
 }

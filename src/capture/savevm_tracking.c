@@ -95,7 +95,7 @@ add_candidate(struct live *l, struct candidates *c, const char *id,
     if (c->n == CANDIDATES_MAX)
         return 0;
     if (backup_find(l->repo, id, &m, e) == -1) {
-        if (e->code == ERR_STORE)
+        if (e->code == ERR_STORE || e->code == ERR_CANCELED)
             return -1;
         err_clear(e);
         c->some_gone = true;
@@ -159,7 +159,8 @@ begin_on(struct live *l, const struct manifest *base, struct err *e)
     }
     if (!any)
         return 0;
-    if (backup_begin(l->repo, &o, l->cancel, &l->backup, e) == 0)
+    if (l->looks_only ||
+        backup_begin(l->repo, &o, l->cancel, &l->backup, e) == 0)
         return 1;
     if (e->code != ERR_NOENT)
         return -1;
@@ -191,8 +192,8 @@ savevm_begin_backup(struct live *l, struct err *e)
     }
     for (size_t i = 0; i < c.n; i++)
         manifest_free(c.all[i]);
-    if (rc != 0)
-        return rc == 1 ? 0 : -1;
+    if (rc != 0 || l->looks_only)
+        return rc == -1 ? -1 : 0;
     return backup_begin(l->repo, NULL, l->cancel, &l->backup, e);
 }
 

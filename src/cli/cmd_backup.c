@@ -17,7 +17,6 @@
 #include "cli/print.h"
 #include "cli/saved.h"
 #include "cli/session.h"
-#include "cli/signals.h"
 #include "cli/target.h"
 #include "qemu/machine.h"
 #include "qemu/qmp.h"
@@ -44,7 +43,8 @@ struct batch {
     struct session session;
     struct cancel *cancel;
     const struct method *method;
-    char *agent; /* absolute path, or NULL */
+    char *agent;          /* absolute path, or NULL */
+    const char **exclude; /* borrowed names, NULL-terminated */
     struct capture_options options;
     unsigned parallel;
     bool single; /* one machine is meant */
@@ -114,7 +114,9 @@ print_disk(struct cli *c, const struct capture_disk *d)
     char read[TEXT_SIZE_LEN];
 
     text_size(d->read_bytes, read);
-    if (d->why_full)
+    if (d->excluded)
+        out_text(&c->out, "  disk %s: left out\n", name);
+    else if (d->why_full)
         out_text(&c->out, "  disk %s: read all of it, %s: %s\n", name, read,
                  d->why_full);
     else
@@ -199,9 +201,9 @@ save(struct batch *b, const char *name, const char *socket, struct err *e)
 
     options.progress = meter_progress;
     options.progress_cookie = meter;
-    signals_raise(b->cancel);
+    session_arm(&b->session, b->cancel);
     int r = capture(b, socket, &options, &result, &why, e);
-    signals_raise(NULL);
+    r = session_disarm(&b->session, b->cancel, r, e);
     meter_stop(meter);
     if (r == -1)
         return -1;
@@ -363,6 +365,27 @@ take_agent(struct batch *b, struct err *e)
     return 0;
 }
 
+/* Which disks it has, the capture will say. */
+static int
+take_excluded(struct batch *b, struct err *e)
+{
+    const struct args *a = &b->cli->args;
+    size_t n = 0;
+
+    if (!args_has(a, "exclude-disk"))
+        return 0;
+    if (!b->single)
+        return err_set(e, ERR_USAGE,
+                       "--exclude-disk is for one machine, not for several");
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression) */
+    b->exclude = xcalloc(a->n_given + 1, sizeof(b->exclude[0]));
+    for (size_t i = 0; i < a->n_given; i++)
+        if (strcmp(a->given[i].spec->name, "exclude-disk") == 0)
+            b->exclude[n++] = a->given[i].value;
+    b->options.exclude = b->exclude;
+    return 0;
+}
+
 /* The value of a numeric option, which is not 0, into *out if it is there. */
 static int
 take_number(const struct args *a, const char *option, uint64_t max,
@@ -463,6 +486,8 @@ take_options(struct batch *b, struct err *e)
                     &parallel, e) == -1)
         return -1;
     b->parallel = (unsigned)parallel;
+    if (take_excluded(b, e) == -1)
+        return -1;
     return take_agent(b, e);
 }
 
@@ -510,6 +535,7 @@ run_backup(struct cli *c, struct err *e)
     session_done(&b.session);
     cancel_free(b.cancel);
     free(b.agent);
+    free(b.exclude);
     return r;
 }
 
@@ -549,6 +575,10 @@ static const struct option_spec options[] = {
      "this (no limit)"},
     {"min-free", 0, "SIZE",
      "give up once the scratch folder has less than this left (default 256M)"},
+    {"exclude-disk", 0, "NAME",
+     "leave this disk out, as `vmkeep machines` calls it; several: all of "
+     "them. "
+     "A machine that is restored has an empty one of its size in its place"},
     {"no-tracking", 0, NULL,
      "read all of each disk, not only what has changed since the last backup, "
      "and take the marks out of the machine that the next one would need"},
@@ -559,6 +589,7 @@ static const struct example examples[] = {
     {"vmkeep backup --all --allow disk",
      "save them all, and of those that cannot be saved with their memory at "
      "least the disks"},
+    {"vmkeep backup web-01 --exclude-disk swap", "all of it but that disk"},
     {"vmkeep backup --all --json", "save them all; a line of JSON for each"},
     {"vmkeep backup --qmp /run/web-01.qmp --max-pause 200",
      "by its monitor, and only if it stands still for 0.2 s at most"},

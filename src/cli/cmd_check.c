@@ -8,7 +8,6 @@
 #include "cli/faults.h"
 #include "cli/meter.h"
 #include "cli/session.h"
-#include "cli/signals.h"
 #include "repo/checker.h"
 #include "work/cancel.h"
 
@@ -88,9 +87,9 @@ run_check(struct cli *c, struct err *e)
     struct meter *meter = meter_start(c, "check");
     o.progress = meter_progress;
     o.progress_cookie = meter;
-    signals_raise(cancel);
+    session_arm(&s, cancel);
     int rc = check_repo(s.repo, &o, cancel, &result, e);
-    signals_raise(NULL);
+    rc = session_disarm(&s, cancel, rc, e);
     meter_stop(meter);
     if (rc == -1)
         return -1;

@@ -9,7 +9,6 @@
 #include "cli/cli.h"
 #include "cli/print.h"
 #include "cli/session.h"
-#include "cli/signals.h"
 #include "cli/table.h"
 #include "repo/forget.h"
 #include "work/cancel.h"
@@ -182,9 +181,9 @@ run_forget(struct cli *c, struct err *e)
         plan(c, s.repo, by_policy == 1, &policy, &p, e) == -1)
         return -1;
     if (!dry_run) {
-        signals_raise(cancel);
+        session_arm(&s, cancel);
         int rc = forget_carry_out(s.repo, &p, cancel, &n, e);
-        signals_raise(NULL);
+        rc = session_disarm(&s, cancel, rc, e);
         if (rc == -1)
             return -1;
     }

@@ -13,7 +13,6 @@
 #include "cli/print.h"
 #include "cli/saved.h"
 #include "cli/session.h"
-#include "cli/signals.h"
 #include "repo/manifest.h"
 #include "work/cancel.h"
 
@@ -139,9 +138,9 @@ import(struct cli *c, struct import_options *o, struct err *e)
     struct meter *meter = meter_start(c, o->name);
     o->progress = meter_progress;
     o->progress_cookie = meter;
-    signals_raise(cancel);
+    session_arm(&s, cancel);
     int rc = import_images(s.repo, o, cancel, &result, e);
-    signals_raise(NULL);
+    rc = session_disarm(&s, cancel, rc, e);
     meter_stop(meter);
     if (rc == -1)
         return -1;

@@ -5,7 +5,6 @@
 #include "base/text.h"
 #include "cli/cli.h"
 #include "cli/session.h"
-#include "cli/signals.h"
 #include "repo/prune.h"
 #include "work/cancel.h"
 
@@ -109,9 +108,9 @@ run_prune(struct cli *c, struct err *e)
 
     if (take_options(c, &o, e) == -1 || session_open(c, &s, e) == -1)
         return -1;
-    signals_raise(cancel);
+    session_arm(&s, cancel);
     int rc = repo_prune(s.repo, &o, cancel, &r, e);
-    signals_raise(NULL);
+    rc = session_disarm(&s, cancel, rc, e);
     if (rc == -1)
         return -1;
     if (c->out.json)

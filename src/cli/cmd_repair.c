@@ -8,7 +8,6 @@
 #include "cli/faults.h"
 #include "cli/meter.h"
 #include "cli/session.h"
-#include "cli/signals.h"
 #include "repo/repair.h"
 #include "work/cancel.h"
 
@@ -109,9 +108,9 @@ run_repair(struct cli *c, struct err *e)
     struct meter *meter = meter_start(c, "repair");
     o.progress = meter_progress;
     o.progress_cookie = meter;
-    signals_raise(cancel);
+    session_arm(&s, cancel);
     int rc = repair_repo(s.repo, &o, cancel, &result, e);
-    signals_raise(NULL);
+    rc = session_disarm(&s, cancel, rc, e);
     meter_stop(meter);
     if (rc == -1)
         return -1;

@@ -8,7 +8,6 @@
 #include "cli/meter.h"
 #include "cli/print.h"
 #include "cli/session.h"
-#include "cli/signals.h"
 #include "repo/manifest.h"
 #include "repo/repo.h"
 #include "restore/restore.h"
@@ -31,16 +30,19 @@ static void
 report_json(struct cli *c, const struct manifest *m,
             const struct restore_result *r)
 {
-    json_t *files = json_array();
+    json_t *files = json_array(), *excluded = json_array();
 
     for (size_t i = 0; r->files[i]; i++)
         (void)json_array_append_new(files, print_json(r->files[i]));
+    for (size_t i = 0; r->excluded[i]; i++)
+        (void)json_array_append_new(excluded, print_json(r->excluded[i]));
     out_line(&c->out, "summary",
-             json_pack("{s:s, s:o, s:o, s:I, s:f, s:o}", "backup_id", m->id,
-                       "machine", print_json(m->machine), "directory",
+             json_pack("{s:s, s:o, s:o, s:I, s:f, s:o, s:o}", "backup_id",
+                       m->id, "machine", print_json(m->machine), "directory",
                        print_json(args_value(&c->args, "to")), "written_bytes",
                        (json_int_t)r->written_bytes, "seconds",
-                       (double)r->duration_ns / 1e9, "files", files));
+                       (double)r->duration_ns / 1e9, "files", files, "excluded",
+                       excluded));
 }
 
 static void
@@ -74,6 +76,23 @@ report_text(struct cli *c, const struct manifest *m,
                  last);
 }
 
+/* Without them it is not the machine that it was. */
+static int
+warn_of_excluded(struct cli *c, const struct restore_result *r)
+{
+    for (size_t i = 0; r->excluded[i]; i++)
+        out_warning(&c->out,
+                    "disk %s was left out of the backup; an empty one of its "
+                    "size is in its place%s",
+                    r->excluded[i],
+                    r->has_state
+                        ? ", but the machine goes on with what it knew of its "
+                          "contents: put them there first, or restore with "
+                          "--boot"
+                        : "");
+    return r->excluded[0] ? OUTCOME_PARTLY : OUTCOME_DONE;
+}
+
 /* Options that contradict each other, before anybody is asked for a password.
  */
 static int
@@ -104,9 +123,9 @@ run_restore(struct cli *c, struct err *e)
     struct meter *meter = meter_start(c, m->machine);
     o.progress = meter_progress;
     o.progress_cookie = meter;
-    signals_raise(cancel);
+    session_arm(&s, cancel);
     int r = restore_files(s.repo, m, &o, cancel, &result, e);
-    signals_raise(NULL);
+    r = session_disarm(&s, cancel, r, e);
     meter_stop(meter);
     if (r == -1)
         return -1;
@@ -114,8 +133,9 @@ run_restore(struct cli *c, struct err *e)
         report_json(c, m, &result);
     else
         report_text(c, m, &o, &result);
+    int outcome = warn_of_excluded(c, &result);
     restore_result_done(&result);
-    return OUTCOME_DONE;
+    return outcome;
 }
 
 static const struct option_spec options[] = {

@@ -95,6 +95,14 @@ print_detail(struct cli *c, const struct manifest *m)
         const char *w = json_string_value(json_array_get(warnings, i));
         print_fact(c, "warning", w ? w : "");
     }
+    const json_t *excluded = json_object_get(m->detail, "excluded");
+    for (size_t i = 0; i < json_array_size(excluded); i++) {
+        const char *name = json_string_value(json_array_get(excluded, i));
+        CLEANUP(freep)
+        char *fact =
+            xasprintf("disk %s is not in this backup", name ? name : "?");
+        print_fact(c, "left out", fact);
+    }
     const json_t *j = json_object_get(m->detail, "machine");
     if (j && machine_from_json(j, &machine, &ignored) == 0)
         print_machine(c, machine);

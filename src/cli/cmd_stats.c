@@ -8,7 +8,6 @@
 #include "cli/meter.h"
 #include "cli/print.h"
 #include "cli/session.h"
-#include "cli/signals.h"
 #include "cli/table.h"
 #include "repo/stats.h"
 #include "work/cancel.h"
@@ -98,9 +97,9 @@ run_stats(struct cli *c, struct err *e)
         struct meter *meter = meter_start(c, "stats");
         o.progress = meter_progress;
         o.progress_cookie = meter;
-        signals_raise(cancel);
+        session_arm(&s, cancel);
         rc = stats_repo(s.repo, &o, cancel, &all, e);
-        signals_raise(NULL);
+        rc = session_disarm(&s, cancel, rc, e);
         meter_stop(meter);
     }
     if (rc == -1) {

@@ -15,7 +15,7 @@ add_reading(json_t *j, const struct capture_result *r, const char *name)
 {
     for (size_t i = 0; i < r->n_disks; i++) {
         const struct capture_disk *d = &r->disks[i];
-        if (strcmp(d->name, name) != 0)
+        if (d->excluded || strcmp(d->name, name) != 0)
             continue;
         (void)json_object_set_new(
             j, "read", json_string(d->why_full ? "full" : "changed"));
@@ -42,6 +42,14 @@ disks_json(const struct capture_result *r)
                               "size_bytes", (json_int_t)v->root.size_bytes);
         add_reading(j, r, name);
         (void)json_array_append_new(disks, j);
+    }
+    for (size_t i = 0; i < r->n_disks; i++) {
+        const struct capture_disk *d = &r->disks[i];
+        if (d->excluded)
+            (void)json_array_append_new(
+                disks, json_pack("{s:o, s:I, s:s}", "name", print_json(d->name),
+                                 "size_bytes", (json_int_t)d->size_bytes,
+                                 "read", "excluded"));
     }
     return disks;
 }

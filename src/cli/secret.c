@@ -294,7 +294,7 @@ from_credential(const struct names *n, struct secret *out, struct err *e)
 }
 
 int
-secret_get(const struct secret_ways *w, struct secret *out, struct err *e)
+secret_at_hand(const struct secret_ways *w, struct secret *out, struct err *e)
 {
     int found = from_options(w, out, e);
 
@@ -303,6 +303,14 @@ secret_get(const struct secret_ways *w, struct secret *out, struct err *e)
     if (found == 0)
         found = from_credential(names_of(w), out, e);
     env_wipe(names_of(w)->text);
+    return found;
+}
+
+int
+secret_get(const struct secret_ways *w, struct secret *out, struct err *e)
+{
+    int found = secret_at_hand(w, out, e);
+
     if (found == 0)
         return from_terminal(w, out, e);
     return found == -1 ? -1 : 0;

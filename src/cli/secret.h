@@ -39,6 +39,10 @@ struct secret_ways {
  * from the environment. */
 int secret_get(const struct secret_ways *w, struct secret *out, struct err *e);
 
+/* The same, but nobody is asked: 1, or 0 if it is not given any other way. */
+int secret_at_hand(const struct secret_ways *w, struct secret *out,
+                   struct err *e);
+
 /* For CLEANUP. */
 void secret_wipe(struct secret *p);
 

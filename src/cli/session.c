@@ -9,9 +9,11 @@
 #include "cli/cli.h"
 #include "cli/env.h"
 #include "cli/secret.h"
+#include "cli/signals.h"
 #include "repo/name.h"
 #include "repo/repo.h"
 #include "store/store.h"
+#include "work/cancel.h"
 
 const char *
 session_address(const struct cli *c, struct err *e)
@@ -89,24 +91,24 @@ session_ask_new(const struct cli *c, const char *subject, struct secret *out,
     return secret_get(&ways, out, e);
 }
 
-int
-session_open(const struct cli *c, struct session *out, struct err *e)
+static int
+open_store(const char *address, struct session *out, struct err *e)
 {
-    CLEANUP(secret_wipe) struct secret password = {0};
-    const char *address = session_address(c, e);
-
-    *out = (struct session){0};
-    if (!address)
-        return -1;
     int found = session_probe(address, &out->store, e);
+
     if (found == 0) {
         (void)err_set(e, ERR_NOREPO, "there is no repository at %s", address);
         return err_hint(e, "`vmkeep init %s` makes one", address);
     }
-    if (found == -1 || session_ask(c, address, false, &password, e) == -1)
-        return -1;
+    return found == -1 ? -1 : 0;
+}
+
+static int
+open_repo(const struct cli *c, const struct secret *password,
+          struct session *out, struct err *e)
+{
     const char *key = args_value(&c->args, "key");
-    if (repo_open_by(out->store, password.text,
+    if (repo_open_by(out->store, password->text,
                      key && *key ? key : env_get("VMKEEP_KEY"), &out->repo,
                      e) == -1)
         return -1;
@@ -115,9 +117,65 @@ session_open(const struct cli *c, struct session *out, struct err *e)
     return 0;
 }
 
+int
+session_open(const struct cli *c, struct session *out, struct err *e)
+{
+    CLEANUP(secret_wipe) struct secret password = {0};
+    const char *address = session_address(c, e);
+
+    *out = (struct session){0};
+    if (!address || open_store(address, out, e) == -1 ||
+        session_ask(c, address, false, &password, e) == -1)
+        return -1;
+    return open_repo(c, &password, out, e);
+}
+
+int
+session_open_quietly(const struct cli *c, struct session *out, struct err *e)
+{
+    CLEANUP(secret_wipe) struct secret password = {0};
+    const char *address = session_address(c, e);
+
+    *out = (struct session){0};
+    if (!address) {
+        err_clear(e);
+        return 0;
+    }
+    const struct secret_ways ways = {
+        .file = args_value(&c->args, "password-file"),
+        .command = args_value(&c->args, "password-command"),
+        .subject = address};
+    int found = secret_at_hand(&ways, &password, e);
+    if (found != 1)
+        return found;
+    if (open_store(address, out, e) == -1 ||
+        open_repo(c, &password, out, e) == -1)
+        return -1;
+    return 1;
+}
+
 void
 session_done(struct session *s)
 {
     repo_closep(&s->repo);
     store_closep(&s->store);
+}
+
+void
+session_arm(struct session *s, struct cancel *c)
+{
+    signals_raise(c);
+    if (s->store)
+        store_set_cancel(s->store, c);
+}
+
+int
+session_disarm(struct session *s, struct cancel *c, int rc, struct err *e)
+{
+    signals_raise(NULL);
+    if (s->store)
+        store_set_cancel(s->store, NULL);
+    if (rc == -1 && e->code == ERR_STORE && cancel_raised(c))
+        e->code = ERR_CANCELED;
+    return rc;
 }

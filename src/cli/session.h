@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 
+struct cancel;
 struct cli;
 struct err;
 struct repo;
@@ -36,6 +37,17 @@ int session_ask_new(const struct cli *c, const char *subject,
 
 /* ERR_NOREPO, ERR_KEY.  To be freed with session_done in any case. */
 int session_open(const struct cli *c, struct session *out, struct err *e);
+/* The same for a command that can do without: 1, or 0 if no repository is named
+ * or its password is not at hand without asking, -1. */
+int session_open_quietly(const struct cli *c, struct session *out,
+                         struct err *e);
 void session_done(struct session *s); /* for CLEANUP */
+
+/* From now on signals raise `c`, and that cuts short what waits for the
+ * storage. */
+void session_arm(struct session *s, struct cancel *c);
+/* No more.  `rc` and `e` are how it went: a failure of the storage that `c` has
+ * brought about is an interruption.  Returns `rc`. */
+int session_disarm(struct session *s, struct cancel *c, int rc, struct err *e);
 
 #endif

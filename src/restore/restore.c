@@ -2,6 +2,7 @@
 #include "restore/restore.h"
 
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -68,12 +69,26 @@ volume_of(const struct restore *r, const struct disk *d)
     return manifest_volume(r->manifest, name);
 }
 
+/* Left out of the backup, as its maker wished? */
+static bool
+is_excluded(const struct restore *r, const struct disk *d)
+{
+    const json_t *list = json_object_get(r->manifest->detail, "excluded");
+
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *name = json_string_value(json_array_get(list, i));
+        if (name && strcmp(name, d->name) == 0)
+            return !volume_of(r, d);
+    }
+    return false;
+}
+
 static bool
 is_wanted(const struct restore *r, const struct disk *d)
 {
     if (r->options->disk && strcmp(r->options->disk, d->name) != 0)
         return false;
-    return volume_of(r, d) != NULL;
+    return volume_of(r, d) || (!r->options->disk && is_excluded(r, d));
 }
 
 /* An imported image has no machine that we know how to start. */
@@ -88,6 +103,24 @@ static bool
 is_of_disks(const struct restore *r)
 {
     return strcmp(r->manifest->method, "disk") == 0;
+}
+
+static int
+no_such_disk(const struct restore *r, struct err *e)
+{
+    const char *name = r->options->disk, *id = r->manifest->id;
+
+    for (size_t i = 0; i < r->machine->n_disks; i++)
+        if (strcmp(r->machine->disks[i].name, name) == 0 &&
+            is_excluded(r, &r->machine->disks[i]))
+            return err_set(e, ERR_NOENT,
+                           "disk %s was left out of backup %.8s "
+                           "(--exclude-disk)",
+                           name, id);
+    return err_set(e, ERR_NOENT,
+                   "backup %.8s has no disk '%s'; `vmkeep show %.8s` lists "
+                   "them",
+                   id, name, id);
 }
 
 static int
@@ -110,10 +143,7 @@ plan(struct restore *r, struct err *e)
         r->progress.total_bytes += d->size_bytes;
     }
     if (wanted == 0 && r->options->disk)
-        return err_set(e, ERR_NOENT,
-                       "backup %.8s has no disk '%s'; `vmkeep "
-                       "show %.8s` lists them",
-                       r->manifest->id, r->options->disk, r->manifest->id);
+        return no_such_disk(r, e);
     if (r->with_state)
         r->progress.total_bytes += machinestate_ram_bytes(r->manifest);
     r->images = xcalloc(wanted + 2, sizeof(struct image *));
@@ -248,7 +278,10 @@ restore_disk(struct restore *r, const struct disk *d, bool with_state,
     if (open_disk(r, d, e) == -1)
         return -1;
     struct image *im = r->images[r->n_images];
-    int rc = copy_volume(r, d, &volume_of(r, d)->root, im, e);
+    const struct manifest_volume *v = volume_of(r, d);
+    int rc = v ? copy_volume(r, d, &v->root, im, e) : 0;
+    if (!v)
+        show(r, d->name, d->size_bytes); /* an empty one */
     if (rc == 0 && with_state)
         rc = write_state(r, e);
     if (rc == 0)
@@ -292,7 +325,8 @@ restore_state_file(struct restore *r, struct err *e)
  * ---------------------------------------------------- */
 
 static int
-write_script(struct restore *r, enum script_start start, struct err *e)
+write_script(struct restore *r, enum script_start start, char **excluded,
+             struct err *e)
 {
     bool qcow2 = r->options->format == RESTORE_QCOW2;
     const struct script s = {
@@ -301,6 +335,7 @@ write_script(struct restore *r, enum script_start start, struct err *e)
         .format = qcow2 ? "qcow2" : "raw",
         .ending = qcow2 ? ".qcow2" : ".raw",
         .time_ns = r->manifest->time_ns,
+        .excluded = (const char *const *)excluded,
     };
     CLEANUP(buf_done) struct buf text = buf_of(SCRIPT_MAX_BYTES);
     CLEANUP(freep) char *path = xasprintf("%s/run", r->dir);
@@ -326,6 +361,19 @@ publish(struct restore *r, struct restore_result *out, struct err *e)
     return dir_fsync(r->dir, e);
 }
 
+static void
+list_excluded(const struct restore *r, struct restore_result *out)
+{
+    size_t n = 0;
+
+    out->excluded = xcalloc(r->machine->n_disks + 1, sizeof(char *));
+    for (size_t i = 0; i < r->machine->n_disks; i++) {
+        const struct disk *d = &r->machine->disks[i];
+        if (is_wanted(r, d) && !volume_of(r, d))
+            out->excluded[n++] = xstrdup(d->name);
+    }
+}
+
 static int
 restore(struct restore *r, struct restore_result *out, struct err *e)
 {
@@ -346,11 +394,12 @@ restore(struct restore *r, struct restore_result *out, struct err *e)
     if (publish(r, out, e) == -1)
         return -1;
     out->has_state = r->with_state;
+    list_excluded(r, out);
     if (r->options->disk || !has_run(r))
         return 0;
     out->has_script = true;
     out->files[r->n_images] = xasprintf("%s/run", r->dir);
-    return write_script(r, start, e);
+    return write_script(r, start, out->excluded, e);
 }
 
 static void
@@ -399,5 +448,8 @@ restore_result_done(struct restore_result *r)
     for (size_t i = 0; r->files && r->files[i]; i++)
         free(r->files[i]);
     free(r->files);
+    for (size_t i = 0; r->excluded && r->excluded[i]; i++)
+        free(r->excluded[i]);
+    free(r->excluded);
     *r = (struct restore_result){0};
 }

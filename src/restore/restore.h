@@ -5,7 +5,9 @@
  * In the target folder: one image a disk, with qcow2 the first writable one
  * holding the machine's RAM and devices in the internal snapshot "vmkeep", and
  * an executable script `run` with the recorded command line, its disks mapped
- * to these files (but for imported images: nobody knows their machine).  Until
+ * to these files (but for imported images: nobody knows their machine).  A disk
+ * that was left out of the backup is there as an empty one of its size, without
+ * which the machine would not start.  Until
  * all of them are whole and durable they carry the ending ".partial".
  */
 #ifndef RESTORE_RESTORE_H
@@ -43,6 +45,8 @@ struct restore_result {
     bool has_script; /* the last of them is the script */
     bool has_state;  /* the machine state is among them; in raw the last, but
                         for the script */
+    char **excluded; /* disks that were left out of the backup, by their names,
+                        NULL-terminated: their images are empty */
 };
 
 /* ERR_NOENT if there is no such disk; ERR_UNSUP if the backup has lost its RAM

@@ -111,6 +111,15 @@ script_write(const struct script *s, struct buf *out, const char **unmapped)
                     "command line: add it.",
                     d->name);
     }
+    for (size_t i = 0; s->excluded && s->excluded[i]; i++)
+        put_comment(out,
+                    s->start == SCRIPT_BOOT
+                        ? "# NOTE: disk %s was left out of the backup: its "
+                          "image is empty."
+                        : "# NOTE: disk %s was left out of the backup: its "
+                          "image is empty, but the\n# machine goes on with "
+                          "what it knew of its contents.",
+                    s->excluded[i]);
     put_folders(out, s->machine);
     put_command(out, s, &r);
     remap_done(&r);

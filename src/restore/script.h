@@ -23,9 +23,11 @@ enum script_start {
 struct script {
     const struct machine *machine; /* borrowed */
     enum script_start start;
-    const char *format; /* of the restored images: "qcow2" or "raw" */
-    const char *ending; /* of their file names: ".qcow2" or ".raw" */
-    int64_t time_ns;    /* the instant, for the comment */
+    const char *format;          /* of the restored images: "qcow2" or "raw" */
+    const char *ending;          /* of their file names: ".qcow2" or ".raw" */
+    int64_t time_ns;             /* the instant, for the comment */
+    const char *const *excluded; /* disks whose images are empty, as they were
+                                    left out of the backup; NULL: none */
 };
 
 /*

@@ -2,7 +2,7 @@
 #include "store/s3_http.h"
 
 #include <curl/curl.h>
-#include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +19,7 @@
 #include "base/text.h"
 #include "store/s3_refusal.h"
 #include "store/store_internal.h"
+#include "work/cancel.h"
 
 enum {
     NS_PER_S = 1000000000,
@@ -50,6 +51,7 @@ struct s3_http {
     char *base, *host;
     char *ca_file;         /* NULL: the system's */
     _Atomic bool answered; /* something, ever */
+    struct cancel *cancel; /* borrowed, or NULL */
     pthread_mutex_t lock;  /* guards `idle` */
     struct handle *idle;
 };
@@ -179,6 +181,18 @@ s3_http_close(struct s3_http *h)
     free(h);
 }
 
+void
+s3_http_set_cancel(struct s3_http *h, struct cancel *c)
+{
+    h->cancel = c;
+}
+
+static bool
+is_cancelled(const struct s3_http *h)
+{
+    return h->cancel && cancel_raised(h->cancel);
+}
+
 const struct s3_address *
 s3_http_where(const struct s3_http *h)
 {
@@ -202,12 +216,15 @@ s3_reply_done(struct s3_reply *r)
 struct transfer {
     const struct s3_request *q;
     struct s3_reply *r;
+    const struct s3_http *h;
     CURL *curl;
     size_t sent, got, head_bytes;
-    int64_t server_ns; /* its Date; 0: unknown */
-    const char *bad;   /* why we ended it */
-    bool too_long;     /* for q->all */
-    bool error_cut;    /* enough of an error's body was read */
+    int64_t server_ns;   /* its Date; 0: unknown */
+    const char *bad;     /* why we ended it */
+    bool too_long;       /* for q->all */
+    bool error_cut;      /* enough of an error's body was read */
+    bool cancelled;      /* it is to end, in a moment ... */
+    struct deadline end; /* ... at the latest here */
     char message[CURL_ERROR_SIZE];
     struct err *e;
 };
@@ -222,6 +239,22 @@ on_send(char *p, size_t size, size_t n, void *cookie)
         memcpy(p, (const uint8_t *)t->q->body + t->sent, len);
     t->sent += len;
     return len;
+}
+
+/* At least once a second. */
+static int
+on_progress(void *cookie, curl_off_t down, curl_off_t got, curl_off_t up,
+            curl_off_t sent)
+{
+    struct transfer *t = cookie;
+
+    (void)down, (void)got, (void)up, (void)sent;
+    if (!is_cancelled(t->h))
+        return 0;
+    if (!t->cancelled)
+        t->end = deadline_in_ms(STORE_GRACE_MS);
+    t->cancelled = true;
+    return deadline_passed(t->end);
 }
 
 /* Again from the start, where a kept connection proved to be dead. */
@@ -515,6 +548,9 @@ set_up(struct transfer *t, const struct s3_http *h, const char *url,
     SET(t, HEADERDATA, t);
     SET(t, WRITEFUNCTION, on_body);
     SET(t, WRITEDATA, t);
+    SET(t, NOPROGRESS, 0L);
+    SET(t, XFERINFOFUNCTION, on_progress);
+    SET(t, XFERINFODATA, t);
     if (h->ca_file)
         SET(t, CAINFO, h->ca_file);
     set_limits(t, h);
@@ -534,8 +570,9 @@ set_up(struct transfer *t, const struct s3_http *h, const char *url,
 static int
 fail_transport(const struct s3_http *h, struct transfer *t, CURLcode rc)
 {
-    const char *why = t->bad          ? t->bad
-                      : t->message[0] ? t->message
+    const char *why = t->bad                            ? t->bad
+                      : rc == CURLE_ABORTED_BY_CALLBACK ? "interrupted"
+                      : t->message[0]                   ? t->message
                                       : curl_easy_strerror(rc);
     CLEANUP(freep) char *quoted = text_quote(why, S3_MESSAGE_MAX);
 
@@ -619,7 +656,7 @@ s3_http_once(struct s3_http *h, const struct s3_request *q, struct s3_reply *r,
              struct err *e)
 {
     struct handle *handle = take_handle(h);
-    struct transfer t = {.q = q, .r = r, .curl = handle->curl, .e = e};
+    struct transfer t = {.q = q, .r = r, .h = h, .curl = handle->curl, .e = e};
     int rc = perform(h, &t);
 
     give_handle(h, handle);
@@ -628,14 +665,18 @@ s3_http_once(struct s3_http *h, const struct s3_request *q, struct s3_reply *r,
 
 /* ---- again ------------------------------------------------------------- */
 
-static void
-sleep_ms(uint64_t ms)
+/* False if it was interrupted. */
+static bool
+sleep_ms(const struct s3_http *h, uint64_t ms)
 {
-    struct timespec left = {.tv_sec = (time_t)(ms / 1000),
-                            .tv_nsec = (long)(ms % 1000) * 1000000};
+    struct deadline end = deadline_in_ms(ms);
+    /* poll(2) looks at no negative one. */
+    struct pollfd p = {.fd = h->cancel ? cancel_fd(h->cancel) : -1,
+                       .events = POLLIN};
 
-    while (nanosleep(&left, &left) == -1 && errno == EINTR)
-        continue;
+    while (!is_cancelled(h) && !deadline_passed(end))
+        (void)poll(&p, 1, deadline_poll_ms(end));
+    return !is_cancelled(h);
 }
 
 /* Half of it is chance, so that many who failed together do not come back
@@ -675,8 +716,11 @@ s3_http_again(struct s3_http *h, struct s3_trial *t, struct s3_reply *r,
         (void)err_hint(e, "tried %u times", t->tries);
         return false;
     }
+    if (!sleep_ms(h, wait)) {
+        (void)err_hint(e, "interrupted");
+        return false;
+    }
     err_clear(e);
-    sleep_ms(wait);
     return true;
 }
 

@@ -16,6 +16,8 @@
  *          says, until `patience_ms` have gone by; for `first_patience_ms` as
  *          long as the server has never answered anything.  A reply that makes
  *          no sense is asked for again S3_ODD_TRIES times in all.
+ * Cancel:  as store_set_cancel says; an operation of several requests has that
+ *          time for each.
  * Threads: any number at once.
  */
 #ifndef STORE_S3_HTTP_H
@@ -31,6 +33,7 @@
 #include "store/s3_sign.h"
 #include "store/s3_xml.h"
 
+struct cancel;
 struct err;
 struct s3_http;
 
@@ -91,6 +94,8 @@ void s3_reply_done(struct s3_reply *r);
 int s3_http_open(const char *address, const struct s3_patience *patience,
                  struct s3_http **out, struct err *e);
 void s3_http_close(struct s3_http *h);
+/* As store_set_cancel. */
+void s3_http_set_cancel(struct s3_http *h, struct cancel *c);
 const struct s3_address *s3_http_where(const struct s3_http *h);
 const char *s3_http_region(const struct s3_http *h);
 

@@ -22,6 +22,8 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "store/sftp_address.h"
+#include "store/store.h"
+#include "work/cancel.h"
 
 enum packet {
     INIT = 1,
@@ -67,6 +69,9 @@ struct sftp {
     int fd;   /* ssh's standard input and output */
     int said; /* its standard error */
     uint64_t stall_ms;
+    struct cancel *cancel; /* borrowed, or NULL */
+    bool cancelled;        /* it was seen to be raised ... */
+    struct deadline end;   /* ... and this is the end then */
     char *address, *host;
     uint32_t next_id;
     bool has_fsync;
@@ -204,6 +209,13 @@ sftp_close(struct sftp *s)
     free(s);
 }
 
+void
+sftp_begin(struct sftp *s, struct cancel *cancel)
+{
+    s->cancel = cancel;
+    s->cancelled = false;
+}
+
 const char *
 sftp_message(const struct sftp *s)
 {
@@ -237,14 +249,34 @@ broken(struct sftp *s, const char *why, struct err *e)
     return said[0] ? err_hint(e, "ssh says: %s", said) : -1;
 }
 
+/* Also of what goes on for long, but never stalls. */
+static bool
+is_over(struct sftp *s)
+{
+    if (!s->cancel || !cancel_raised(s->cancel))
+        return false;
+    if (!s->cancelled)
+        s->end = deadline_in_ms(STORE_GRACE_MS);
+    s->cancelled = true;
+    return deadline_passed(s->end);
+}
+
 static int
 await(struct sftp *s, short events, struct deadline until, struct err *e)
 {
-    struct pollfd p = {.fd = s->fd, .events = events};
-
     for (;;) {
-        int n = poll(&p, 1, deadline_poll_ms(until));
-        if (n > 0)
+        if (is_over(s))
+            return broken(s, "was given up: interrupted", e);
+        /* poll(2) looks at no negative one. */
+        struct pollfd p[] = {
+            {.fd = s->fd, .events = events},
+            {.fd = s->cancel && !s->cancelled ? cancel_fd(s->cancel) : -1,
+             .events = POLLIN}};
+        int n = poll(p, ARRAY_LEN(p),
+                     deadline_poll_ms(s->cancelled && s->end.at_ns < until.at_ns
+                                          ? s->end
+                                          : until));
+        if (n > 0 && p[0].revents)
             return 0;
         if (n == 0 && deadline_passed(until))
             return broken(s, "stalled", e);
@@ -503,13 +535,15 @@ sftp_closep(struct sftp **s)
 
 int
 sftp_open(const struct sftp_address *where, const char *address,
-          uint64_t stall_ms, struct sftp **out, struct err *e)
+          uint64_t stall_ms, struct cancel *cancel, struct sftp **out,
+          struct err *e)
 {
     CLEANUP(sftp_closep) struct sftp *s = xcalloc(1, sizeof(*s));
     struct reply r;
 
     s->fd = s->said = -1;
     s->stall_ms = stall_ms;
+    sftp_begin(s, cancel);
     s->address = xstrdup(address);
     s->host = xstrdup(where->host);
     s->out = buf_of(SFTP_WINDOW * (SFTP_CHUNK + 1024));

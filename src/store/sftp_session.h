@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct cancel;
 struct err;
 struct sftp;
 struct sftp_address;
@@ -58,10 +59,15 @@ struct sftp_handle {
 };
 
 /* `address` is for messages.  The command is VMKEEP_SSH_COMMAND, to the shell,
- * or ssh. */
+ * or ssh.  `cancel` as in sftp_begin. */
 int sftp_open(const struct sftp_address *where, const char *address,
-              uint64_t stall_ms, struct sftp **out, struct err *e);
+              uint64_t stall_ms, struct cancel *cancel, struct sftp **out,
+              struct err *e);
 void sftp_close(struct sftp *s); /* NULL is allowed */
+
+/* A new operation begins, to be cut short STORE_GRACE_MS after `cancel`
+ * (borrowed until the next one; may be NULL) was raised. */
+void sftp_begin(struct sftp *s, struct cancel *cancel);
 
 /* What the last status that was not SFTP_OK came with: printable. */
 const char *sftp_message(const struct sftp *s);

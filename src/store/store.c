@@ -187,6 +187,13 @@ store_closep(struct store **st)
     store_close(*st);
 }
 
+void
+store_set_cancel(struct store *st, struct cancel *c)
+{
+    if (st->ops->set_cancel)
+        st->ops->set_cancel(st, c);
+}
+
 const char *
 store_address(const struct store *st)
 {

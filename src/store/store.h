@@ -25,10 +25,11 @@
 #include <stdint.h>
 
 struct buf;
+struct cancel;
 struct err;
 struct store;
 
-enum { STORE_NAME_MAX = 240 };
+enum { STORE_NAME_MAX = 240, STORE_GRACE_MS = 3000 };
 
 struct store_stat {
     uint64_t size_bytes;
@@ -48,6 +49,15 @@ int store_create(const char *address, struct store **out, struct err *e);
 
 void store_close(struct store *st); /* NULL is allowed */
 void store_closep(struct store **st);
+
+/*
+ * From now on `c` (borrowed; NULL: nothing) cuts short what waits for a distant
+ * storage.  Once it is raised nothing is tried again, and each operation, also
+ * one that begins later, has STORE_GRACE_MS left: enough to tidy up where the
+ * storage works.  What is cut short is ERR_STORE ("interrupted"): nobody knows
+ * what became of it.  To be called while no operation is under way.
+ */
+void store_set_cancel(struct store *st, struct cancel *c);
 
 /* As given by the user, without credentials; borrowed. */
 const char *store_address(const struct store *st);

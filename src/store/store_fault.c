@@ -453,6 +453,12 @@ fault_close(struct store *st)
     free(f);
 }
 
+static void
+fault_set_cancel(struct store *st, struct cancel *c)
+{
+    store_set_cancel(((struct fault_store *)st)->inner, c);
+}
+
 static const struct store_ops fault_ops = {
     .put = fault_put,
     .get = fault_get,
@@ -460,6 +466,7 @@ static const struct store_ops fault_ops = {
     .stat = fault_stat,
     .list = fault_list,
     .remove = fault_remove,
+    .set_cancel = fault_set_cancel,
     .close = fault_close,
 };
 

@@ -27,6 +27,8 @@ struct store_ops {
                 void *cookie, struct err *e);
     int (*remove)(struct store *st, const char *name, struct err *e);
     int (*tidy)(struct store *st, struct err *e); /* NULL: nothing to do */
+    /* NULL: it waits for nobody */
+    void (*set_cancel)(struct store *st, struct cancel *c);
     void (*close)(struct store *st); /* frees what the backend added and st */
 };
 

@@ -467,6 +467,12 @@ s3_close(struct store *st)
     free(s);
 }
 
+static void
+s3_set_cancel(struct store *st, struct cancel *c)
+{
+    s3_http_set_cancel(((struct s3_store *)st)->http, c);
+}
+
 static const struct store_ops s3_ops = {
     .put = s3_put,
     .get = s3_get,
@@ -474,6 +480,7 @@ static const struct store_ops s3_ops = {
     .stat = s3_stat,
     .list = s3_list,
     .remove = s3_remove,
+    .set_cancel = s3_set_cancel,
     .close = s3_close,
 };
 

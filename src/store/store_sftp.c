@@ -18,6 +18,7 @@
  * Connections: each call has one for itself, at most SESSIONS_MAX at a time.
  * One that broke is replaced, and the call tried again.
  */
+#include <poll.h>
 #include <pthread.h>
 #include <search.h>
 #include <stdio.h>
@@ -35,6 +36,7 @@
 #include "store/sftp_address.h"
 #include "store/sftp_session.h"
 #include "store/store_internal.h"
+#include "work/cancel.h"
 
 enum {
     SESSIONS_MAX = 4,
@@ -57,7 +59,8 @@ struct sftp_store {
     struct store base;
     struct sftp_address where;
     struct sftp_patience patience;
-    const char *root; /* "" for "/" */
+    const char *root;      /* "" for "/" */
+    struct cancel *cancel; /* borrowed, or NULL */
     pthread_mutex_t lock;
     pthread_cond_t freed;
     struct idle *idle; /* lock; as all below */
@@ -117,15 +120,24 @@ has_worked(struct sftp_store *s)
     return worked;
 }
 
+static bool
+is_cancelled(const struct sftp_store *s)
+{
+    return s->cancel && cancel_raised(s->cancel);
+}
+
 static void
 wait_before(const struct sftp_store *s, unsigned tries)
 {
     uint64_t ms = s->patience.backoff_ms << (tries - 1);
 
     ms = ms / 2 + rand_u64() % (ms / 2 + 1);
-    struct timespec t = {.tv_sec = (time_t)(ms / 1000),
-                         .tv_nsec = (long)(ms % 1000) * 1000000};
-    (void)nanosleep(&t, NULL);
+    struct deadline end = deadline_in_ms(ms);
+    /* poll(2) looks at no negative one. */
+    struct pollfd p = {.fd = s->cancel ? cancel_fd(s->cancel) : -1,
+                       .events = POLLIN};
+    while (!is_cancelled(s) && !deadline_passed(end))
+        (void)poll(&p, 1, deadline_poll_ms(end));
 }
 
 /* >= 0, -1 with e, or BROKEN with e. */
@@ -138,8 +150,10 @@ call_once(struct sftp_store *s, call_fn *fn, void *arg, unsigned tries,
 {
     struct sftp *x = take_idle(s);
 
-    if (!x && sftp_open(&s->where, s->base.address, s->patience.stall_ms, &x,
-                        e) == -1) {
+    if (x) {
+        sftp_begin(x, s->cancel);
+    } else if (sftp_open(&s->where, s->base.address, s->patience.stall_ms,
+                         s->cancel, &x, e) == -1) {
         give(s, NULL);
         return has_worked(s) ? BROKEN : -1;
     }
@@ -161,8 +175,10 @@ call(struct sftp_store *s, call_fn *fn, void *arg, struct err *e)
             return rc;
         if (tries + 1 == TRIES)
             return err_hint(e, "tried %d times", (int)TRIES);
-        err_clear(e);
         wait_before(s, tries + 1);
+        if (is_cancelled(s))
+            return err_hint(e, "interrupted");
+        err_clear(e);
     }
 }
 
@@ -847,6 +863,12 @@ sftp_store_close(struct store *st)
     free(s);
 }
 
+static void
+sftp_store_set_cancel(struct store *st, struct cancel *c)
+{
+    ((struct sftp_store *)st)->cancel = c;
+}
+
 static const struct store_ops sftp_ops = {
     .put = sftp_store_put,
     .get = sftp_store_get,
@@ -854,6 +876,7 @@ static const struct store_ops sftp_ops = {
     .stat = sftp_store_stat,
     .list = sftp_store_list,
     .remove = sftp_store_remove,
+    .set_cancel = sftp_store_set_cancel,
     .close = sftp_store_close,
 };
 

@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A repository's whole life, the same on every kind of storage."""
+import json
 import os
 import random
+import signal
 import subprocess
+import time
 
-from harness import PASSWORD, PATIENCE_S, Skip, main, matches
+from harness import (PASSWORD, PATIENCE_S, Skip, main, matches,
+                     under_way)
 
 MIB = 1 << 20
 REMOTE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..',
@@ -237,6 +241,44 @@ def test_s3_gone(box):
     r = box.run('list')
     assert r.code == 13, (r.code, r.err)
     matches('is the server up', r.err)
+
+
+def progress(child):
+    """What a command that is under way has done, as it says when asked."""
+    child.send_signal(signal.SIGUSR1)
+    while True:
+        line = json.loads(child.stdout.readline())
+        if line['type'] == 'progress':
+            return line['phase'], line['done_bytes']
+
+
+def test_interrupted_while_it_stalls(box):
+    """Ctrl-C ends a command whose storage does not answer any more"""
+    s3_keys(box)
+    server = Server(box, 's3server.py')
+    box.env['VMKEEP_REPOSITORY'] = f's3:http://127.0.0.1:{server.text}/fine'
+    ok(box, 'init', '--password-command', f'echo {PASSWORD}')
+    with open(box.path('large.raw'), 'wb') as f:
+        f.write(random.Random(7).randbytes(64 * MIB))
+    child, _ = under_way(box, 'import', box.path('large.raw'), '--name', 'web',
+                         reading=True)
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        # It has read what it can, and waits for the storage.
+        before = None
+        while (now := progress(child)) != before:
+            before = now
+            time.sleep(1)
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=PATIENCE_S)
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+    assert child.returncode == 130, (child.returncode, err)
+    assert b'"canceled"' in err and b'interrupted' in err, err
+    # Nothing is in the way of doing it again.
+    box.env['VMKEEP_PASSWORD'] = PASSWORD
+    ok(box, 'import', box.path('large.raw'), '--name', 'web')
+    server.stop()
 
 
 if __name__ == '__main__':

@@ -86,7 +86,6 @@ def test_unknown_option(box):
 
 def test_wrong_operands(box):
     for args, word in ((['show'], 'BACKUP'), (['show', 'a', 'b'], "'b'"),
-                       (['machines', 'web-01'], "'web-01'"),
                        (['restore', 'latest'], '--to DIR'),
                        (['restore', 'latest', '--to', ''], '--to DIR'),
                        (['restore', '--to', 'x'], 'BACKUP'),

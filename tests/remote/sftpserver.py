@@ -257,6 +257,11 @@ def stalls(s, _):
     raise End
 
 
+def hangs(s, _):
+    time.sleep(600)
+    raise End
+
+
 def endless(data):
     def act(s, _):
         for _ in range(20000):
@@ -335,6 +340,7 @@ MISBEHAVIOURS = {
                                           u32(50) + b'x'))),
     'open-ends': (OPEN, ends),
     'open-stalls': (OPEN, stalls),
+    'open-hangs': (OPEN, hangs),
     'open-other-id': (OPEN, other_id),
     'open-twice': (OPEN, twice),
     'open-denied': (OPEN, status(DENIED)),

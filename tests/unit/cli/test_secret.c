@@ -71,6 +71,26 @@ fails(const struct secret_ways *w, enum err_code code, const char *part)
 }
 
 static void
+at_hand(void **state)
+{
+    CLEANUP(freep) char *path = file("at-hand", "secret", 6);
+    CLEANUP(freep) char *gone = xasprintf("%s/gone", folder);
+    struct secret s = {0};
+    struct err e = {0};
+
+    (void)state;
+    assert_int_equal(secret_at_hand(&(struct secret_ways){0}, &s, &e), 0);
+    assert_int_equal(e.code, ERR_OK);
+    assert_int_equal(
+        secret_at_hand(&(struct secret_ways){.file = path}, &s, &e), 1);
+    assert_string_equal(s.text, "secret");
+    secret_wipe(&s);
+    assert_int_equal(
+        secret_at_hand(&(struct secret_ways){.file = gone}, &s, &e), -1);
+    assert_non_null(strstr(e.msg, gone));
+}
+
+static void
 from_a_file(void **state)
 {
     CLEANUP(freep) char *plain = file("a", "se cret", 7);
@@ -247,6 +267,7 @@ int
 main(void)
 {
     static const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(at_hand, forget),
         cmocka_unit_test_setup(from_a_file, forget),
         cmocka_unit_test_setup(files_that_are_no_password, forget),
         cmocka_unit_test_setup(from_a_command, forget),

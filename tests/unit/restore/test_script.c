@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -19,6 +20,9 @@
 
 #define STR(s) ((char *)(uintptr_t)(s))
 
+/* Was the disk left out of the backup? */
+static bool leaves_out;
+
 static char *
 script_of(char **argv, enum script_start start, const char **unmapped)
 {
@@ -31,7 +35,12 @@ script_of(char **argv, enum script_start start, const char **unmapped)
                         .argv = argv,
                         .disks = &disk,
                         .n_disks = 1};
-    const struct script s = {&m, start, "qcow2", ".qcow2", 0};
+    static const char *const excluded[] = {"vda", NULL};
+    const struct script s = {.machine = &m,
+                             .start = start,
+                             .format = "qcow2",
+                             .ending = ".qcow2",
+                             .excluded = leaves_out ? excluded : NULL};
     struct buf text = buf_of(1 << 16);
 
     script_write(&s, &text, unmapped);
@@ -112,11 +121,34 @@ no_byte_of_a_name_reaches_the_comment_raw(void **state)
     assert_null(strstr(text, "-loadvm"));
 }
 
+static void
+what_was_left_out_is_told(void **state)
+{
+    static const char told[] =
+        "\n# NOTE: disk vda was left out of the backup: its image is empty";
+    char *argv[] = {STR("qemu"), STR("-hda"), STR("/old/a.img"), NULL};
+    const char *unmapped = NULL;
+
+    (void)state;
+    CLEANUP(freep)
+    char *before = script_of(argv, SCRIPT_LOADVM, &unmapped);
+    assert_null(strstr(before, "left out"));
+    leaves_out = true;
+    CLEANUP(freep) char *on = script_of(argv, SCRIPT_LOADVM, &unmapped);
+    CLEANUP(freep) char *cold = script_of(argv, SCRIPT_BOOT, &unmapped);
+    leaves_out = false;
+    assert_non_null(strstr(on, told));
+    assert_non_null(strstr(on, "\n# machine goes on with what it knew"));
+    assert_non_null(strstr(cold, told));
+    assert_null(strstr(cold, "goes on with"));
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_shell_hands_on_every_argument),
+        cmocka_unit_test(what_was_left_out_is_told),
         cmocka_unit_test(no_byte_of_a_name_reaches_the_comment_raw),
     };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Against tests/remote/s3server.py, each of whose buckets misbehaves in its own
  * way: the outcome of every operation on them. */
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,12 +19,15 @@
 #include "store/s3_http.h"
 #include "store/store.h"
 #include "store/store_internal.h"
+#include "work/cancel.h"
+#include "work/pool.h"
 
 enum {
     MEMORY_MAX_KIB = 200 << 10,
     READ_BYTES = 100,
     ALL_MAX = 4096,
-    MANY = 2000
+    MANY = 2000,
+    HOUR_MS = 3600000
 };
 
 static struct server server;
@@ -366,6 +370,87 @@ prefixes_do_not_see_each_other(void **state)
     }
 }
 
+/* ---- a cancel ------------------------------------------------------------ */
+
+static const struct s3_patience patient = {.connect_ms = 5000,
+                                           .stall_ms = HOUR_MS,
+                                           .backoff_ms = HOUR_MS,
+                                           .backoff_max_ms = HOUR_MS,
+                                           .patience_ms = 5 * HOUR_MS,
+                                           .first_patience_ms = 5 * HOUR_MS};
+
+static int
+open_patiently(const char *bucket, struct store **out, struct err *e)
+{
+    CLEANUP(freep)
+    char *address = xasprintf("s3:http://127.0.0.1:%s/%s", server.text, bucket);
+
+    return store_s3_open_patient(address, false, &patient, out, e);
+}
+
+static void
+raise_soon(void *arg)
+{
+    (void)poll(NULL, 0, 300);
+    cancel_raise(arg);
+}
+
+/* Reading from this store takes hours, unless it is cut short. */
+static void
+is_cut_short(const char *name, const char *about)
+{
+    CLEANUP(store_closep) struct store *st = NULL;
+    CLEANUP(cancel_freep) struct cancel *c = cancel_new();
+    struct err e = {0};
+
+    if (open_patiently(name, &st, &e) == -1)
+        fail_msg("%s", e.msg);
+    store_set_cancel(st, c);
+    struct thread *t = thread_start(raise_soon, c);
+    assert_int_equal(run(GET, st, &e), -1);
+    thread_join(t);
+    assert_int_equal(e.code, ERR_STORE);
+    if (!strstr(e.msg, about))
+        fail_msg("%s", e.msg);
+    /* And what comes later has no longer. */
+    e = (struct err){0};
+    assert_int_equal(run(GET, st, &e), -1);
+    assert_non_null(strstr(e.msg, "interrupted"));
+    store_set_cancel(st, NULL);
+}
+
+static void
+a_cancel_cuts_a_stall_short(void **state)
+{
+    (void)state;
+    is_cut_short("get-stalls", ": interrupted");
+}
+
+static void
+a_cancel_cuts_a_wait_short(void **state)
+{
+    (void)state;
+    is_cut_short("get-503", "; interrupted");
+}
+
+/* What a run leaves behind can still be removed. */
+static void
+what_works_goes_on_after_a_cancel(void **state)
+{
+    CLEANUP(store_closep) struct store *st = NULL;
+    CLEANUP(cancel_freep) struct cancel *c = cancel_new();
+    struct err e = {0};
+
+    (void)state;
+    assert_int_equal(open_patiently("fine", &st, &e), 0);
+    store_set_cancel(st, c);
+    cancel_raise(c);
+    if (store_put(st, "d/left", "x", 1, &e) == -1 ||
+        store_remove(st, "d/left", &e) == -1)
+        fail_msg("%s", e.msg);
+    store_set_cancel(st, NULL);
+}
+
 static void
 memory_stayed_bounded(void **state)
 {
@@ -385,6 +470,9 @@ main(void)
         cmocka_unit_test(nobody_listens),
         cmocka_unit_test(a_bucket_is_made_once),
         cmocka_unit_test(prefixes_do_not_see_each_other),
+        cmocka_unit_test(a_cancel_cuts_a_stall_short),
+        cmocka_unit_test(a_cancel_cuts_a_wait_short),
+        cmocka_unit_test(what_works_goes_on_after_a_cancel),
         cmocka_unit_test(memory_stayed_bounded),
     };
     struct CMUnitTest tests[ARRAY_LEN(rows) + ARRAY_LEN(others)] = {0};

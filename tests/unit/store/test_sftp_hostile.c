@@ -24,8 +24,15 @@
 #include "store/sftp_address.h"
 #include "store/store.h"
 #include "store/store_internal.h"
+#include "work/cancel.h"
+#include "work/pool.h"
 
-enum { MEMORY_MAX_KIB = 200 << 10, ONE_BYTES = 100000, PUT_BYTES = 3000000 };
+enum {
+    MEMORY_MAX_KIB = 200 << 10,
+    ONE_BYTES = 100000,
+    PUT_BYTES = 3000000,
+    HOUR_MS = 3600000
+};
 
 static struct server server;
 static char program[SERVER_PATH];
@@ -229,6 +236,85 @@ check_row(void **state)
         assert_true(*s >= 0x20 && *s < 0x7f);
 }
 
+/* ---- a cancel ------------------------------------------------------------ */
+
+static const struct sftp_patience patient = {.stall_ms = HOUR_MS,
+                                             .backoff_ms = HOUR_MS};
+
+static int
+open_patiently(const char *name, struct store **out, struct err *e)
+{
+    CLEANUP(freep)
+    char *ssh = xasprintf("%s --connect %s %s", program, server.text, name);
+
+    (void)setenv("VMKEEP_SSH_COMMAND", ssh, 1);
+    return store_sftp_open_patient("sftp:user@host:/r", false, &patient, out,
+                                   e);
+}
+
+static void
+raise_soon(void *arg)
+{
+    (void)poll(NULL, 0, 300);
+    cancel_raise(arg);
+}
+
+/* Reading from this store takes hours, unless it is cut short. */
+static void
+is_cut_short(const char *name, const char *about)
+{
+    CLEANUP(store_closep) struct store *st = NULL;
+    CLEANUP(cancel_freep) struct cancel *c = cancel_new();
+    struct err e = {0};
+
+    if (open_patiently(name, &st, &e) == -1)
+        fail_msg("%s", e.msg);
+    store_set_cancel(st, c);
+    struct thread *t = thread_start(raise_soon, c);
+    assert_int_equal(run(GET, st, &e), -1);
+    thread_join(t);
+    assert_int_equal(e.code, ERR_STORE);
+    if (!strstr(e.msg, about))
+        fail_msg("%s", e.msg);
+    /* And what comes later has no longer. */
+    e = (struct err){0};
+    assert_int_equal(run(GET, st, &e), -1);
+    assert_non_null(strstr(e.msg, "interrupted"));
+    store_set_cancel(st, NULL);
+}
+
+static void
+a_cancel_cuts_a_stall_short(void **state)
+{
+    (void)state;
+    is_cut_short("open-hangs", "given up: interrupted");
+}
+
+static void
+a_cancel_cuts_a_wait_short(void **state)
+{
+    (void)state;
+    is_cut_short("open-ends", "; interrupted");
+}
+
+/* What a run leaves behind can still be removed. */
+static void
+what_works_goes_on_after_a_cancel(void **state)
+{
+    CLEANUP(store_closep) struct store *st = NULL;
+    CLEANUP(cancel_freep) struct cancel *c = cancel_new();
+    struct err e = {0};
+
+    (void)state;
+    assert_int_equal(open_patiently("fine", &st, &e), 0);
+    store_set_cancel(st, c);
+    cancel_raise(c);
+    if (store_put(st, "d/left", "x", 1, &e) == -1 ||
+        store_remove(st, "d/left", &e) == -1)
+        fail_msg("%s", e.msg);
+    store_set_cancel(st, NULL);
+}
+
 static void
 memory_stayed_bounded(void **state)
 {
@@ -339,6 +425,9 @@ main(int argc, char **argv)
 {
     static const struct CMUnitTest others[] = {
         cmocka_unit_test(memory_stayed_bounded),
+        cmocka_unit_test(a_cancel_cuts_a_stall_short),
+        cmocka_unit_test(a_cancel_cuts_a_wait_short),
+        cmocka_unit_test(what_works_goes_on_after_a_cancel),
         cmocka_unit_test(addresses_are_taken_apart),
         cmocka_unit_test(bad_addresses_are_refused),
     };
