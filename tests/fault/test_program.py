@@ -77,7 +77,7 @@ def shimmed(repo, *args, at=0, what='', error='', forever=False):
     with open(state, 'wb') as f:
         f.write(bytes(4096))
     env = {**environment(), 'LD_PRELOAD': SHIM, 'SHIM_STATE': state,
-           'SHIM_UNDER': HOME + '/work', 'SHIM_PROGRAM': 'vmkeep'}
+           'SHIM_UNDER': HOME + '/copy', 'SHIM_PROGRAM': 'vmkeep'}
     env['ASAN_OPTIONS'] = env.get('ASAN_OPTIONS', '') + ':verify_asan_link_order=0'
     for name, value in (('AT', at), ('DO', what), ('ERRNO', error),
                         ('FOREVER', int(forever))):
@@ -220,9 +220,9 @@ class Job:
         self.clean, self.done, self.again = clean, done, again
 
     def copy(self):
-        repo = HOME + '/work/repo'
-        shutil.rmtree(HOME + '/work', ignore_errors=True)
-        os.makedirs(HOME + '/work')
+        repo = HOME + '/copy/repo'
+        shutil.rmtree(HOME + '/copy', ignore_errors=True)
+        os.makedirs(HOME + '/copy')
         os.makedirs(HOME + '/home', exist_ok=True)
         if self.template:
             shutil.copytree(self.template.repo, repo)
@@ -295,7 +295,7 @@ def test_init(_):
         path = image('db', 5, 6)
         restores(repo, imported(repo, 'm', path), digest(path))
     # The second one says that there is a repository, if there is one.
-    sweep('init', Job(None, 'init', HOME + '/work/repo', done=usable,
+    sweep('init', Job(None, 'init', HOME + '/copy/repo', done=usable,
                       again=(0, 1, 2, 10)), share=3)
 
 
