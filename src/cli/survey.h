@@ -30,6 +30,8 @@ struct survey_last {
     char *method; /* NULL: there is no backup */
 };
 
+enum { SURVEY_FIX_MAX_BYTES = 1024 }; /* of survey_print_fix */
+
 struct survey_row {
     const struct machine_found *found; /* borrowed */
     const struct intent *backup;       /* under way of it, borrowed, or NULL */
