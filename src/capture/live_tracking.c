@@ -196,8 +196,11 @@ live_prepare_tracking(struct live *l, struct err *e)
 {
     for (size_t i = 0; l->intent->bitmap[0] && i < l->n_disks; i++) {
         const struct live_disk *d = &l->disks[i];
-        if (bitmap_add(l->qmp, d->disk->node, l->intent->bitmap, e) == -1 ||
-            (d->base && bitmap_add(l->qmp, d->disk->node, d->changed, e) == -1))
+        uint64_t grain = tracking_grain_bytes(d->disk->size_bytes);
+        if (bitmap_add(l->qmp, d->disk->node, l->intent->bitmap, grain, e) ==
+                -1 ||
+            (d->base &&
+             bitmap_add(l->qmp, d->disk->node, d->changed, grain, e) == -1))
             return err_wrap(e, "changes of disk %s cannot be tracked",
                             d->disk->name);
     }

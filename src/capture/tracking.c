@@ -15,6 +15,16 @@
 
 static const char prefix[] = "vmkeep:";
 
+uint64_t
+tracking_grain_bytes(uint64_t disk_bytes)
+{
+    uint64_t grain = TRACKING_GRAIN_BYTES;
+
+    while (disk_bytes / grain > TRACKING_BITS_MAX)
+        grain *= 2;
+    return grain;
+}
+
 void
 tracking_name(char *out, const char *repository, const char *backup)
 {

@@ -11,6 +11,7 @@
 #define CAPTURE_TRACKING_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct bitmap;
 struct disk;
@@ -18,8 +19,17 @@ struct machine;
 struct manifest;
 
 enum {
-    TRACKING_NAME_MAX = 80 /* with its NUL */
+    TRACKING_NAME_MAX = 80, /* with its NUL */
+    /* A bit for each block that a backup can store by itself, */
+    TRACKING_GRAIN_BYTES = 4096,
+    /* or for more, as QEMU has at most so many bits in memory (16 MiB) for a
+     * bitmap of ours.  A disk has one between backups, and three during one. */
+    TRACKING_BITS_MAX = 1 << 27
 };
+
+/* How many bytes of a disk of that size a bit of its bitmap stands for: a power
+ * of two. */
+uint64_t tracking_grain_bytes(uint64_t disk_bytes);
 
 /* `out` has TRACKING_NAME_MAX bytes; both ids are hexadecimal, as REPO_ID_LEN
  * and BACKUP_ID_LEN say. */

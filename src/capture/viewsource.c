@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "capture/viewsource.h"
 
-#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/bytes.h"
 #include "base/err.h"
@@ -118,25 +119,77 @@ next_change(struct qcow2_view *older, struct qcow2_view *newer, uint64_t at,
     return 0;
 }
 
-/* [from, to) of the disk, which is in the slot, as it is now. */
+/* [from, to) of the disk into `out`, holes as zeros. */
 static int
-fill_range(struct qcow2_view *view, struct slot *slot, uint64_t from,
-           uint64_t to, struct err *e)
+read_range(struct qcow2_view *view, uint64_t from, uint64_t to, uint8_t *out,
+           struct err *e)
 {
-    uint64_t base = slot->index * VOLUME_SLOT_BYTES, end = 0;
+    uint64_t base = from, end = 0;
 
-    slot_change(slot, (uint32_t)(from - base), (uint32_t)(to - from));
+    memset(out, 0, to - from);
     while (from < to) {
         if (next_data(view, false, from, &from, &end, e) == -1)
             return -1;
         end = u64_min(end, to);
-        for (uint64_t n = 0; from < end; from += n) {
-            n = u64_min(end - from, READ_BYTES);
-            if (qcow2_view_read(view, from, slot->data + (from - base), n, e) ==
-                -1)
-                return -1;
-            slot_mark(slot, (uint32_t)(from - base), (uint32_t)n);
-        }
+        if (from < end && qcow2_view_read(view, from, out + (from - base),
+                                          end - from, e) == -1)
+            return -1;
+        from = u64_max(from, end);
+    }
+    return 0;
+}
+
+/* Of [from, from + len), which is `now` in the slot and was `then`, the blocks
+ * that are not the same. */
+static void
+mark_changes(struct slot *slot, uint64_t from, size_t len, const uint8_t *now,
+             const uint8_t *then)
+{
+    uint32_t at = (uint32_t)(from - slot->index * VOLUME_SLOT_BYTES);
+
+    for (size_t i = 0; i < len; i += VOLUME_BLOCK_BYTES) {
+        size_t n = u64_min(VOLUME_BLOCK_BYTES, len - i);
+        if (memcmp(now + i, then + i, n) != 0)
+            slot_mark(slot, at + (uint32_t)i, (uint32_t)n);
+    }
+}
+
+/* The same where `newer` has data. */
+static int
+compare_range(struct qcow2_view *older, struct qcow2_view *newer,
+              struct slot *slot, uint64_t from, uint64_t to, struct err *e)
+{
+    uint64_t base = slot->index * VOLUME_SLOT_BYTES;
+    CLEANUP(freep) uint8_t *then = xmalloc(READ_BYTES);
+
+    for (size_t n = 0; from < to; from += n) {
+        uint8_t *now = slot->data + (from - base);
+        n = u64_min(to - from, READ_BYTES);
+        if (qcow2_view_read(newer, from, now, n, e) == -1 ||
+            read_range(older, from, from + n, then, e) == -1)
+            return -1;
+        mark_changes(slot, from, n, now, then);
+    }
+    return 0;
+}
+
+/* [from, to) of the disk, which is in the slot.  QEMU writes a cluster anew of
+ * which a guest has written one block: what did not change in it is not to be
+ * stored again. */
+static int
+fill_range(struct qcow2_view *older, struct qcow2_view *newer,
+           struct slot *slot, uint64_t from, uint64_t to, struct err *e)
+{
+    uint64_t base = slot->index * VOLUME_SLOT_BYTES, end = 0;
+
+    for (uint64_t at = from; from < to; from = at = end) {
+        if (next_data(newer, false, from, &at, &end, e) == -1)
+            return -1;
+        at = u64_min(at, to);
+        end = u64_min(end, to);
+        slot_change(slot, (uint32_t)(from - base), (uint32_t)(at - from));
+        if (compare_range(older, newer, slot, at, end, e) == -1)
+            return -1;
     }
     return 0;
 }
@@ -151,7 +204,7 @@ fill_changes(struct qcow2_view *older, struct qcow2_view *newer,
 
     while (*at < slot_end) {
         uint64_t to = u64_min(*end, slot_end);
-        if (fill_range(newer, slot, *at, to, e) == -1)
+        if (fill_range(older, newer, slot, *at, to, e) == -1)
             return -1;
         *at = to;
         if (to == *end && next_change(older, newer, to, at, end, e) == -1)

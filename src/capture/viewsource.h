@@ -27,9 +27,10 @@ int viewsource_copy_disk(struct qcow2_view *view, bool backed,
                          void *cookie, struct cancel *cancel, struct err *e);
 
 /*
- * What may differ between the disk as `older` shows it and as `newer` does, two
- * views of one image and of the same size, into a volume that was begun on what
- * `older` shows.  For images without a backing file.
+ * The blocks in which the disk as `older` shows it differs from what `newer`
+ * shows, two views of one image and of the same size, into a volume that was
+ * begun on what `older` shows.  Of both, only the clusters are read that are
+ * not the same place of the file.  For images without a backing file.
  */
 int viewsource_copy_changes(struct qcow2_view *older, struct qcow2_view *newer,
                             struct volume_writer *v, viewsource_progress_fn *fn,

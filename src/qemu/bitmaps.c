@@ -113,10 +113,12 @@ bitmaps_find(const struct bitmap *b, size_t n, const char *node,
 }
 
 int
-bitmap_add(struct qmp *q, const char *node, const char *name, struct err *e)
+bitmap_add(struct qmp *q, const char *node, const char *name,
+           uint64_t granularity_bytes, struct err *e)
 {
     return qmp_run(q, "block-dirty-bitmap-add",
-                   json_pack("{s:s, s:s, s:b, s:b}", "node", node, "name", name,
+                   json_pack("{s:s, s:s, s:I, s:b, s:b}", "node", node, "name",
+                             name, "granularity", (json_int_t)granularity_bytes,
                              "persistent", 0, "disabled", 1),
                    NULL, e);
 }

@@ -43,9 +43,10 @@ void bitmaps_free(struct bitmap *b, size_t n);
 const struct bitmap *bitmaps_find(const struct bitmap *b, size_t n,
                                   const char *node, const char *name);
 
-/* A new one, empty, that does not record yet and is not kept in the image. */
+/* A new one, empty, that does not record yet and is not kept in the image.  It
+ * has a bit for so many bytes: a power of two, 512 at least. */
 int bitmap_add(struct qmp *q, const char *node, const char *name,
-               struct err *e);
+               uint64_t granularity_bytes, struct err *e);
 int bitmap_remove(struct qmp *q, const char *node, const char *name,
                   struct err *e);
 

@@ -43,10 +43,9 @@ block_at(const struct slot *s, uint32_t block)
 }
 
 static bool
-has_data(const struct chunker_run *run, const struct slot *s, uint32_t block)
+has_data(const struct slot *s, uint32_t block)
 {
     return is_marked(s, block) &&
-           (!run->need || run->need(run->need_cookie, block)) &&
            !bytes_are_zero(block_at(s, block), VOLUME_BLOCK_BYTES);
 }
 
@@ -56,11 +55,11 @@ next_fixed64k(struct chunker_run *run, struct slot *s, struct chunk *out)
     while (run->at < VOLUME_SLOT_BLOCKS) {
         uint32_t first = run->at, end = run->at + CHUNKER_CELL_BLOCKS;
         run->at = end;
-        while (first < end && !has_data(run, s, first))
+        while (first < end && !has_data(s, first))
             first++;
         if (first == end)
             continue;
-        while (end > first && !has_data(run, s, end - 1))
+        while (end > first && !has_data(s, end - 1))
             end--;
         for (uint32_t i = first; i < end; i++)
             if (!is_marked(s, i))
@@ -84,14 +83,14 @@ next_ba8(struct chunker_run *run, const struct slot *s, struct chunk *out)
 {
     uint32_t first = run->at;
 
-    while (first < VOLUME_SLOT_BLOCKS && !has_data(run, s, first))
+    while (first < VOLUME_SLOT_BLOCKS && !has_data(s, first))
         first++;
     if (first == VOLUME_SLOT_BLOCKS)
         return false;
     uint32_t limit =
         (uint32_t)u64_min(first + BA8_MAX_BLOCKS, VOLUME_SLOT_BLOCKS);
     uint32_t end = first + 1;
-    while (end < limit && has_data(run, s, end)) {
+    while (end < limit && has_data(s, end)) {
         end++;
         if (end - first >= BA8_MIN_BLOCKS && ends_chunk(run, s, end - 1))
             break;

@@ -33,16 +33,10 @@ struct chunk {
     uint32_t first, blocks; /* in blocks, from the start of the slot */
 };
 
-/* Brings a marked block into memory, if it is not there yet, before it is
- * looked at; false: it can't, and what is cut then is good for nothing. */
-typedef bool chunker_need_fn(void *cookie, uint32_t block);
-
 struct chunker_run {
     uint8_t chunker;
-    uint64_t seed;         /* of ba8 */
-    uint32_t at;           /* the next block to look at */
-    chunker_need_fn *need; /* NULL: all of them are there */
-    void *need_cookie;
+    uint64_t seed; /* of ba8 */
+    uint32_t at;   /* the next block to look at */
 };
 
 enum { CHUNKER_CELL_BLOCKS = 16 }; /* fixed64k cuts at multiples of it */

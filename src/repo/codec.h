@@ -26,13 +26,7 @@ enum {
     CODEC_PLAIN_MAX = 16 << 20
 };
 
-enum codec_encoding {
-    CODEC_RAW = 0,
-    CODEC_ZSTD = 1,
-    /* base capability[32], then a zstd frame whose prefix is that full leaf:
-     * reserved, refused with ERR_UNSUP. */
-    CODEC_DELTA = 2
-};
+enum codec_encoding { CODEC_RAW = 0, CODEC_ZSTD = 1 };
 
 struct codec *codec_new(int level);
 void codec_free(struct codec *c); /* NULL is allowed */

@@ -24,6 +24,7 @@ struct fetched_node {
 struct idle_sealer {
     struct idle_sealer *next;
     struct sealer *sealer;
+    uint8_t *leaf; /* room for one that is to be spread; NULL until needed */
 };
 
 struct fetch {
@@ -58,6 +59,7 @@ fetch_free(struct fetch *f)
         struct idle_sealer *i = f->idle;
         f->idle = i->next;
         sealer_free(i->sealer);
+        free(i->leaf);
         free(i);
     }
     while (f->nodes) {
@@ -183,11 +185,9 @@ fetch_from(struct fetch *f, struct sealer *s, struct wanted *w, size_t i,
 
     name_pack(at->kind, at->pack, pack);
     hex_encode(w->name.id, GID_BYTES, hex);
-    if ((at->type & PACK_TYPE_MASK) != w->type)
+    if (at->type != w->type)
         rc = err_set(e, ERR_CORRUPT, "the index says that it is of type %u",
                      at->type);
-    else if (at->type & PACK_TYPE_DELTA)
-        rc = err_set(e, ERR_UNSUP, "it is a delta leaf; use a newer vmkeep");
     else
         rc = ranges_get(f->ranges, at, run_offset, run_len, &range, &bytes, e);
     if (rc == 0) {
@@ -427,9 +427,28 @@ locate_all(struct fetch *f, const struct fetch_leaf *leaves, size_t n,
     return 0;
 }
 
+/* Into the caller's memory, or ours and from there by `spread`. */
+static int
+fetch_leaf(struct fetch *f, struct idle_sealer *s, struct wanted *w,
+           fetch_spread_fn *spread, void *cookie, struct err *e)
+{
+    bool is_spread = w->out == NULL;
+
+    if (is_spread && !s->leaf)
+        s->leaf = xmalloc(OBJECT_PLAIN_MAX);
+    if (is_spread)
+        w->out = s->leaf;
+    if (fetch_one(f, s->sealer, w, e) == -1)
+        return -1;
+    if (is_spread)
+        spread(cookie, w->number, s->leaf);
+    return 0;
+}
+
 int
 fetch_leaves(struct fetch *f, const struct fetch_leaf *leaves, size_t n,
-             size_t *out_failed, struct err *e)
+             fetch_spread_fn *spread, void *cookie, size_t *out_failed,
+             struct err *e)
 {
     CLEANUP(freep) struct wanted *w = xcalloc(n, sizeof(*w));
     size_t unasked = 0;
@@ -444,7 +463,7 @@ fetch_leaves(struct fetch *f, const struct fetch_leaf *leaves, size_t n,
     for (size_t i = 0; i < n && rc == 0; i++) {
         if (!ranges_has(f->ranges, &w[i].at[0]))
             plan_run(&w[i], n - i);
-        rc = fetch_one(f, s->sealer, &w[i], e);
+        rc = fetch_leaf(f, s, &w[i], spread, cookie, e);
         if (rc == -1)
             *out_failed = w[i].number;
     }

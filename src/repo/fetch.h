@@ -52,11 +52,16 @@ void fetch_node_put(struct fetch *f, struct fetched_node *n);
 
 struct fetch_leaf {
     const uint8_t *h; /* borrowed */
-    uint8_t *out;
+    uint8_t *out;     /* NULL: it is handed to `spread` */
     size_t len;
 };
-/* `failed`, if not NULL, says which one an error is about. */
+/* The leaf `number` of those that were asked for is at p, until it returns. */
+typedef void fetch_spread_fn(void *cookie, size_t number, const uint8_t *p);
+
+/* `spread` may be NULL if all have an `out`; `failed`, if not NULL, says which
+ * one an error is about. */
 int fetch_leaves(struct fetch *f, const struct fetch_leaf *leaves, size_t n,
-                 size_t *out_failed, struct err *e);
+                 fetch_spread_fn *spread, void *cookie, size_t *out_failed,
+                 struct err *e);
 
 #endif

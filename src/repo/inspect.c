@@ -376,29 +376,37 @@ struct drawing {
 
 static void
 draw(struct drawing *d, const char *what, uint64_t offset, uint64_t len,
-     const uint8_t h[CAPABILITY_BYTES])
+     const struct node_entry *entry)
 {
     struct object_name name;
 
     if (d->n++ >= INSPECT_MAX_ENTRIES)
         return;
-    object_name_of(h, &name);
-    (void)json_array_append_new(
-        d->lines, json_pack("{s:s, s:o, s:o, s:o}", "what", what, "offset",
-                            number(offset), "bytes", number(len), "object",
-                            hex(name.id, GID_BYTES)));
+    object_name_of(entry->h, &name);
+    json_t *j = json_pack("{s:s, s:o, s:o, s:o}", "what", what, "offset",
+                          number(offset), "bytes", number(len), "object",
+                          hex(name.id, GID_BYTES));
+    if (entry->blocks < entry->leaf_blocks) {
+        (void)json_object_set_new(
+            j, "leaf_offset",
+            number((uint64_t)entry->first * NODE_BLOCK_BYTES));
+        (void)json_object_set_new(
+            j, "leaf_bytes",
+            number((uint64_t)entry->leaf_blocks * NODE_BLOCK_BYTES));
+    }
+    (void)json_array_append_new(d->lines, j);
 }
 
 static int
-draw_node(struct drawing *d, const uint8_t h[CAPABILITY_BYTES], uint8_t level,
+draw_node(struct drawing *d, const struct node_entry *node, uint8_t level,
           uint64_t base, struct err *e)
 {
     struct fetched_node *fetched = NULL;
     uint64_t span = tree_slots_below(level) * VOLUME_SLOT_BYTES, at = base;
     int rc = 0;
 
-    draw(d, level > 0 ? "node" : "slot", base, span, h);
-    if (fetch_node(d->repo->fetch, h, level, &fetched, e) == -1)
+    draw(d, level > 0 ? "node" : "slot", base, span, node);
+    if (fetch_node(d->repo->fetch, node->h, level, &fetched, e) == -1)
         return -1;
     const struct node *n = fetched_node(fetched);
     for (uint32_t i = 0; i < n->n && rc == 0; i++) {
@@ -406,9 +414,9 @@ draw_node(struct drawing *d, const uint8_t h[CAPABILITY_BYTES], uint8_t level,
         uint64_t len = level > 0 ? span / NODE_FANOUT
                                  : (uint64_t)entry->blocks * NODE_BLOCK_BYTES;
         if (!node_is_hole(entry) && level > 0)
-            rc = draw_node(d, entry->h, level - 1, at, e);
+            rc = draw_node(d, entry, level - 1, at, e);
         else if (!node_is_hole(entry))
-            draw(d, "leaf", at, len, entry->h);
+            draw(d, node_is_whole(entry) ? "leaf" : "part", at, len, entry);
         at += len;
     }
     fetch_node_put(d->repo->fetch, fetched);
@@ -434,8 +442,10 @@ inspect_tree(struct repo *r, const char *backup, const char *volume,
         return err_set(e, ERR_CORRUPT,
                        "its size and its tree's height don't agree");
     struct drawing d = {.repo = r, .lines = json_array()};
+    struct node_entry root = {.blocks = 0};
+    memcpy(root.h, v->root.h, sizeof(root.h));
     if (!bytes_are_zero(v->root.h, sizeof(v->root.h)) &&
-        draw_node(&d, v->root.h, v->root.levels, 0, e) == -1) {
+        draw_node(&d, &root, v->root.levels, 0, e) == -1) {
         json_decref(d.lines);
         return -1;
     }

@@ -138,7 +138,7 @@ pack_seal(struct pack *p, const struct keyring *k)
     uint32_t front = PACK_HEAD_BYTES + table_len + AEAD_OVERHEAD;
 
     buf_le32(&table, p->n_entries);
-    buf_le32(&table, 0); /* bases of delta leaves */
+    buf_le32(&table, 0);
     for (uint32_t i = 0; i < p->n_entries; i++) {
         struct pack_entry *entry = &p->entries[i];
         entry->check = check_of(objects + entry->offset, entry->len);
@@ -215,14 +215,15 @@ unpack_entries(const uint8_t *p, size_t len, uint64_t front, uint64_t pack_len,
 {
     struct cursor c = cursor_of(p, len);
     uint32_t n = cursor_le32(&c);
-    uint32_t bases = cursor_le32(&c);
+    uint32_t reserved = cursor_le32(&c);
     uint64_t at = front;
     void *entries = NULL;
 
-    if (bases != 0)
+    if (reserved != 0)
         return err_set(e, ERR_UNSUP,
-                       "the pack has delta leaves, which this "
-                       "vmkeep does not know; use a newer vmkeep");
+                       "the pack's table has something (%u) that this vmkeep "
+                       "does not know; use a newer vmkeep",
+                       reserved);
     if (n > PACK_MAX_ENTRIES)
         return err_set(e, ERR_CORRUPT, "the pack has %u objects", n);
     if (mem_try(n * sizeof(out->entries[0]), "a pack's table", &entries, e) ==

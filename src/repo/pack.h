@@ -31,17 +31,11 @@ enum {
     PACK_NAME_BYTES = 32
 };
 
-/* `type` holds an enum object_type and, in its high half, flags. */
-enum {
-    PACK_TYPE_MASK = 0x0f,
-    PACK_TYPE_DELTA = 0x10 /* stored against a base leaf: reserved */
-};
-
 struct pack_entry {
     uint8_t id[OBJECT_ID_BYTES];
     uint32_t offset; /* from the start of the pack */
     uint32_t len;    /* sealed */
-    uint8_t type;
+    uint8_t type;    /* enum object_type */
     uint32_t plain_len;
     uint32_t check; /* low half of XXH3-64 of the sealed bytes */
 };

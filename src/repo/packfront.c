@@ -62,13 +62,13 @@ copy_one(const struct pack_table *t, const struct pack_entry *entry,
         hex_encode(entry->id, GID_BYTES, hex);
         return err_set(e, ERR_CORRUPT, "object %s in the pack is damaged", hex);
     }
-    if (entry->type & PACK_TYPE_DELTA)
+    if (entry->type != OBJECT_LEAF && entry->type != OBJECT_NODE)
         return err_set(e, ERR_UNSUP,
-                       "the pack has delta leaves, which this vmkeep can't "
-                       "copy; use a newer vmkeep");
-    return packer_add(p, t->kind,
-                      (enum object_type)(entry->type & PACK_TYPE_MASK),
-                      entry->id, entry->plain_len, sealed, entry->len, e);
+                       "the pack has an object of type %u, which this vmkeep "
+                       "can't copy; use a newer vmkeep",
+                       entry->type);
+    return packer_add(p, t->kind, (enum object_type)entry->type, entry->id,
+                      entry->plain_len, sealed, entry->len, e);
 }
 
 int

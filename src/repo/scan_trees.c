@@ -53,18 +53,15 @@ collect(struct scan *s, const uint8_t h[CAPABILITY_BYTES], uint8_t level,
     if (fetch_node(s->repo->fetch, h, level, &fetched, &why) == -1)
         return 0; /* scan_trees tells */
     const struct node *n = fetched_node(fetched);
-    for (uint32_t i = 0; i < n->n && rc == 0; i++) {
-        const struct node_entry *entry = &n->entries[i];
-        struct object_name leaf;
-        if (node_is_hole(entry))
-            continue;
-        if (level > 0) {
-            rc = collect(s, entry->h, level - 1, e);
-            continue;
-        }
-        object_name_of(entry->h, &leaf);
-        collect_one(s, leaf.id, entry->h, entry->blocks * NODE_BLOCK_BYTES);
+    for (uint32_t i = 0; i < n->n_leaves; i++) {
+        const struct node_entry *entry = node_leaf(n, i);
+        object_name_of(entry->h, &name);
+        collect_one(s, name.id, entry->h,
+                    entry->leaf_blocks * NODE_BLOCK_BYTES);
     }
+    for (uint32_t i = 0; level > 0 && i < n->n && rc == 0; i++)
+        if (!node_is_hole(&n->entries[i]))
+            rc = collect(s, n->entries[i].h, level - 1, e);
     fetch_node_put(s->repo->fetch, fetched);
     return rc == -1 ? -1 : scan_tell(s, "data", e);
 }
@@ -208,34 +205,53 @@ reads_all_the_same(struct scan *s, const struct object_name *leaf, uint64_t len)
         return false;
     CLEANUP(freep) uint8_t *out = xmalloc(len);
     struct fetch_leaf want = {.h = leaf->h, .out = out, .len = len};
-    return fetch_leaves(s->repo->fetch, &want, 1, NULL, &ignored) == 0;
+    return fetch_leaves(s->repo->fetch, &want, 1, NULL, NULL, NULL, &ignored) ==
+           0;
 }
 
+/* Is each of the slot's leaves there?  `why` has room for the text of each. */
+static void
+look_for_leaves(struct scan *s, const struct node *n, struct err **why)
+{
+    for (uint32_t i = 0; i < n->n_leaves; i++) {
+        const struct node_entry *entry = node_leaf(n, i);
+        struct object_name leaf;
+        struct err lost = {0};
+        object_name_of(entry->h, &leaf);
+        if (is_there(s, leaf.id, OBJECT_LEAF, &lost) ||
+            reads_all_the_same(s, &leaf,
+                               (uint64_t)entry->leaf_blocks * NODE_BLOCK_BYTES))
+            continue;
+        why[i] = xmalloc(sizeof(*why[i]));
+        *why[i] = lost;
+    }
+}
+
+/* Lost are the blocks that the slot uses of leaves that are. */
 static int
 judge_slot(struct walk *w, const struct node *n, uint64_t base)
 {
+    CLEANUP(freep) struct err **why = xcalloc(n->n_leaves + 1, sizeof(why[0]));
     uint64_t at = base;
     int clean = 1;
 
+    look_for_leaves(w->scan, n, why);
     for (uint32_t i = 0; i < n->n; i++) {
         const struct node_entry *entry = &n->entries[i];
         uint64_t len = (uint64_t)entry->blocks * NODE_BLOCK_BYTES;
-        struct object_name leaf;
-        struct err why = {0};
         if (at + len > round_up(w->size, NODE_BLOCK_BYTES)) {
             lose(w, at, len, "the slot goes on behind the volume's end");
-            return 0;
+            clean = 0;
+            break;
         }
-        if (!node_is_hole(entry)) {
-            object_name_of(entry->h, &leaf);
-            if (!is_there(w->scan, leaf.id, OBJECT_LEAF, &why) &&
-                !reads_all_the_same(w->scan, &leaf, len)) {
-                lose(w, at, len, why.msg);
-                clean = 0;
-            }
+        if (!node_is_hole(entry) && why[entry->leaf]) {
+            lose(w, at, len, why[entry->leaf]->msg);
+            clean = 0;
         }
         at += len;
     }
+    for (uint32_t i = 0; i < n->n_leaves; i++)
+        free(why[i]);
     return clean;
 }
 

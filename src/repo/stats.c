@@ -131,19 +131,19 @@ add_leaves(struct walk *w, struct scope *s, const struct node *n)
 {
     uint64_t bytes = 0;
 
-    for (uint32_t i = 0; i < n->n; i++) {
-        const struct node_entry *entry = &n->entries[i];
+    for (uint32_t i = 0; i < n->n; i++)
+        if (!node_is_hole(&n->entries[i]))
+            bytes += (uint64_t)n->entries[i].blocks * NODE_BLOCK_BYTES;
+    for (uint32_t i = 0; i < n->n_leaves; i++) {
+        const struct node_entry *entry = node_leaf(n, i);
         struct location at[INDEX_MAX_LOCATIONS];
         struct object_name name;
-        if (node_is_hole(entry))
-            continue;
         object_name_of(entry->h, &name);
-        uint32_t len = entry->blocks * NODE_BLOCK_BYTES;
-        bytes += len;
         if (!tally_wants(&s->leaves, name.id))
             continue;
         size_t found = index_find(w->repo->index, name.id, at);
-        tally_add(&s->leaves, name.id, len, found ? at[0].len : 0);
+        tally_add(&s->leaves, name.id, entry->leaf_blocks * NODE_BLOCK_BYTES,
+                  found ? at[0].len : 0);
     }
     return bytes;
 }

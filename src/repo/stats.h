@@ -39,9 +39,10 @@ struct stats {
     uint64_t backups;
     uint64_t logical_bytes; /* sizes of all volumes */
     uint64_t data_bytes;    /* of these, what is not zero */
-    uint64_t unique_bytes;  /* of these, different from all others */
-    uint64_t stored_bytes;  /* what those take, compressed and sealed */
-    uint64_t objects;       /* leaves */
+    uint64_t
+        unique_bytes; /* leaves, each once: all of those that parts are of */
+    uint64_t stored_bytes; /* what those take, compressed and sealed */
+    uint64_t objects;      /* leaves */
     bool is_estimate;
 };
 

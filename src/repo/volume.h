@@ -74,9 +74,11 @@ int volume_begin(struct backup_writer *b, const char *name, uint64_t size_bytes,
  * Slots that are never submitted are the base's.  So are, in a submitted one,
  * the blocks that slot_change and slot_mark have not named; marked ones are
  * data, and those that are changed and not marked read as zeros.  Costs what
- * changed, in work and memory: of the base, only what the cuts near changes
- * need is read.  It is cut by the base's chunker, and its root is the one that
- * writing all of it would have given.
+ * changed, in work and memory: blocks that did not change stay where they are,
+ * in parts of the base's leaves, and of the base only nodes are read; but for
+ * slots of which so much was overwritten that they are cut anew, by the base's
+ * chunker (docs/design/chunking.md, "Parts of leaves").  If nothing changed,
+ * the root is the base's, and if everything did, that of a volume without one.
  *
  * ERR_USAGE: `base` is not of that backup.  ERR_UNSUP: its chunker is not
  * known here.  ERR_CORRUPT, also later: the base is damaged or partly lost.

@@ -18,10 +18,8 @@ check_leaves(struct repo *r, const struct node *n, uint64_t slot, struct err *e)
     char hex[2 * GID_BYTES + 1];
     struct object_name name;
 
-    for (uint32_t i = 0; i < n->n; i++) {
-        if (node_is_hole(&n->entries[i]))
-            continue;
-        object_name_of(n->entries[i].h, &name);
+    for (uint32_t i = 0; i < n->n_leaves; i++) {
+        object_name_of(node_leaf(n, i)->h, &name);
         if (index_find(r->index, name.id, at) > 0)
             continue;
         hex_encode(name.id, GID_BYTES, hex);

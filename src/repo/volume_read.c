@@ -9,6 +9,7 @@
 #include "repo/descend.h"
 #include "repo/fetch.h"
 #include "repo/repo_internal.h"
+#include "repo/slotread.h"
 #include "repo/tree.h"
 
 struct volume_reader {
@@ -74,56 +75,34 @@ mark(uint64_t marked[VOLUME_SLOT_BLOCKS / 64], uint32_t first, uint32_t blocks)
         marked[i / 64] |= UINT64_C(1) << (i % 64);
 }
 
-/* Lay the node's leaves out over the slot; zeros in between. */
-static int
-lay_out(const struct node *n, uint32_t slot_blocks, uint8_t *out,
-        uint64_t *marked, struct fetch_leaf *leaves, size_t *out_n,
-        struct err *e)
+/* Zeros where the node has holes, and behind it. */
+static void
+lay_out(const struct node *n, uint8_t *out, uint64_t *marked)
 {
     uint32_t at = 0;
-    size_t count = 0;
 
     for (uint32_t i = 0; i < n->n; i++) {
         const struct node_entry *entry = &n->entries[i];
-        uint8_t *to = out + (size_t)at * VOLUME_BLOCK_BYTES;
-        size_t len = (size_t)entry->blocks * VOLUME_BLOCK_BYTES;
-        if (entry->blocks > slot_blocks - at)
-            return err_set(e, ERR_CORRUPT,
-                           "the slot goes on behind the volume's end");
-        if (node_is_hole(entry)) {
-            memset(to, 0, len);
-        } else {
-            leaves[count++] =
-                (struct fetch_leaf){.h = entry->h, .out = to, .len = len};
+        if (node_is_hole(entry))
+            memset(out + (size_t)at * VOLUME_BLOCK_BYTES, 0,
+                   (size_t)entry->blocks * VOLUME_BLOCK_BYTES);
+        else
             mark(marked, at, entry->blocks);
-        }
         at += entry->blocks;
     }
     memset(out + (size_t)at * VOLUME_BLOCK_BYTES, 0,
            VOLUME_SLOT_BYTES - (size_t)at * VOLUME_BLOCK_BYTES);
-    *out_n = count;
-    return 0;
 }
 
 static int
 read_node(struct volume_reader *v, uint64_t index, const struct node *n,
           uint8_t *out, uint64_t *marked, struct err *e)
 {
-    CLEANUP(freep)
-    struct fetch_leaf *leaves = xcalloc(n->n, sizeof(leaves[0]));
     uint64_t start = index * VOLUME_SLOT_BYTES;
     uint64_t len = u64_min(VOLUME_SLOT_BYTES, v->root.size_bytes - start);
-    size_t count = 0, failed = 0;
 
-    if (lay_out(n, (uint32_t)div_up(len, VOLUME_BLOCK_BYTES), out, marked,
-                leaves, &count, e) == -1)
-        return -1;
-    if (fetch_leaves(v->fetch, leaves, count, &failed, e) == -1) {
-        uint64_t at = start + (uint64_t)(leaves[failed].out - out);
-        return err_wrap(e, "bytes %llu to %llu", (unsigned long long)at,
-                        (unsigned long long)(at + leaves[failed].len - 1));
-    }
-    return 0;
+    lay_out(n, out, marked);
+    return slotread(v->fetch, n, start, len, NULL, out, e);
 }
 
 int

@@ -12,8 +12,9 @@
 #include "repo/chunker.h"
 #include "repo/descend.h"
 #include "repo/fetch.h"
-#include "repo/recut.h"
 #include "repo/repo_internal.h"
+#include "repo/slotread.h"
+#include "repo/splice.h"
 #include "repo/tree.h"
 
 struct volume_writer {
@@ -184,31 +185,6 @@ marked_bytes(const struct slot *s)
     return u64_min(blocks * VOLUME_BLOCK_BYTES, s->len);
 }
 
-/* Cut into leaves, store those that are not the base's, and put all of them
- * into `n`. */
-static int
-store_leaves(struct volume_writer *v, struct recut *cut, struct sealer *sealer,
-             struct node *n, struct err *e)
-{
-    uint8_t h[CAPABILITY_BYTES];
-    struct piece piece = {0};
-    uint32_t at = 0;
-    int more = 0;
-
-    while ((more = recut_next(cut, &piece, e)) == 1) {
-        if (!piece.h &&
-            backup_store_leaf(
-                v->backup, sealer,
-                cut->slot->data + (size_t)piece.first * VOLUME_BLOCK_BYTES,
-                (size_t)piece.blocks * VOLUME_BLOCK_BYTES, h, e) == -1)
-            return -1;
-        node_add_hole(n, piece.first - at);
-        node_add_leaf(n, piece.blocks, piece.h ? piece.h : h);
-        at = piece.first + piece.blocks;
-    }
-    return more;
-}
-
 /* The base's node of this slot: 1 and both, 0 if it is null. */
 static int
 get_base(struct volume_writer *v, uint64_t index, uint8_t h[CAPABILITY_BYTES],
@@ -224,16 +200,62 @@ get_base(struct volume_writer *v, uint64_t index, uint8_t h[CAPABILITY_BYTES],
     return rc;
 }
 
+/* Read these blocks from the base: they are now as good as changed. */
 static int
-store_node_of(struct volume_writer *v, struct recut *cut, struct sealer *sealer,
-              uint8_t out_h[CAPABILITY_BYTES], struct err *e)
+take_in(struct volume_writer *v, struct slot *s, const struct node *base,
+        const uint64_t *wanted, struct err *e)
 {
-    CLEANUP(node_freep) struct node *n = node_new(0);
+    if (slotread(backup_repo(v->backup)->fetch, base,
+                 s->index * VOLUME_SLOT_BYTES, s->len, wanted, s->data,
+                 e) == -1)
+        return err_wrap(e, "what it is based on");
+    for (size_t i = 0; i < ARRAY_LEN(s->marked); i++) {
+        s->changed[i] |= wanted[i];
+        s->marked[i] |= wanted[i];
+    }
+    return 0;
+}
+
+/* Which leaves the slot is to have.  What is taken in is never wanted again:
+ * at most first the tiny ones, then the others. */
+static int
+splice(struct volume_writer *v, struct slot *s, const struct node *base,
+       struct splice *out, struct err *e)
+{
+    uint64_t wanted[VOLUME_SLOT_BLOCKS / 64];
+
+    if (!base) {
+        splice_all(out, s, v->chunker, v->chunker_seed);
+        return 0;
+    }
+    while (splice_keep(out, base, s, v->chunker, v->chunker_seed, e) == 0) {
+        if (splice_judge(out, wanted) == SPLICE_GOOD)
+            return 0;
+        splice_done(out);
+        if (take_in(v, s, base, wanted, e) == -1)
+            return -1;
+    }
+    return -1;
+}
+
+/* Its new leaves, and the node of all. */
+static int
+store_splice(struct volume_writer *v, struct splice *c, struct sealer *sealer,
+             uint8_t out_h[CAPABILITY_BYTES], struct err *e)
+{
+    CLEANUP(node_freep) struct node *n = NULL;
+    CLEANUP(freep) uint8_t *room = xmalloc(OBJECT_PLAIN_MAX);
 
     memset(out_h, 0, CAPABILITY_BYTES);
-    if (store_leaves(v, cut, sealer, n, e) == -1)
+    for (size_t i = c->first_new; i < c->n; i++)
+        if (backup_store_leaf(v->backup, sealer, splice_data(c, i, room),
+                              (size_t)c->leaves[i].blocks * VOLUME_BLOCK_BYTES,
+                              c->leaves[i].h, e) == -1)
+            return -1;
+    if (splice_node(c, &n, e) == -1)
         return -1;
-    return n->n == 0 ? 0 : backup_store_node(v->backup, sealer, n, out_h, e);
+    return n->n_leaves == 0 ? 0
+                            : backup_store_node(v->backup, sealer, n, out_h, e);
 }
 
 /* The leaves of a slot, and the node above them. */
@@ -241,18 +263,16 @@ static int
 store_slot(struct volume_writer *v, struct slot *s, struct sealer *sealer,
            struct err *e)
 {
-    struct fetch *f = backup_repo(v->backup)->fetch;
+    CLEANUP(splice_done) struct splice c = {0};
     uint8_t base_h[CAPABILITY_BYTES], h[CAPABILITY_BYTES];
     struct fetched_node *base = NULL;
-    struct recut cut;
 
     int rc = get_base(v, s->index, base_h, &base, e);
     if (rc != -1)
-        rc = recut_init(&cut, f, base ? fetched_node(base) : NULL, s,
-                        v->chunker, v->chunker_seed, e);
+        rc = splice(v, s, base ? fetched_node(base) : NULL, &c, e);
+    fetch_node_put(backup_repo(v->backup)->fetch, base);
     if (rc == 0)
-        rc = store_node_of(v, &cut, sealer, h, e);
-    fetch_node_put(f, base);
+        rc = store_splice(v, &c, sealer, h, e);
     if (rc == -1)
         return v->based ? err_wrap(e, "slot %llu", (unsigned long long)s->index)
                         : -1;

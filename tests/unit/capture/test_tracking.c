@@ -132,11 +132,24 @@ no_bitmap(void **state)
     manifest_free(s.base);
 }
 
+/* A block of 4 KiB each, and more where that would be too many bits. */
+static void
+grains(void **state)
+{
+    (void)state;
+    assert_int_equal(tracking_grain_bytes(0), 4096);
+    assert_int_equal(tracking_grain_bytes(UINT64_C(512) << 30), 4096);
+    assert_int_equal(tracking_grain_bytes((UINT64_C(512) << 30) + 4096), 8192);
+    assert_int_equal(tracking_grain_bytes(UINT64_C(16) << 40), 128 << 10);
+    assert_int_equal(tracking_grain_bytes(UINT64_C(1) << 51), 16 << 20);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names),
+        cmocka_unit_test(grains),
         cmocka_unit_test(doubts),
         cmocka_unit_test(no_bitmap),
     };

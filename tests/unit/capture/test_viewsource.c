@@ -348,11 +348,33 @@ save_changes(struct source *s, const char *base, const struct volume_root *root,
                                       fixture.cancel, e));
     assert_true(reached == DISK_MAX);
     assert_ok(volume_end(&v, out, e));
-    backup_abandonp(&b);
+    CLEANUP(manifest_freep) struct manifest *m = manifest_new();
+    m->machine = xstrdup("web");
+    manifest_add_volume(m, "disk/a", out);
+    assert_ok(backup_commit(&b, m, e));
     return qcow2_view_read_bytes(older) + qcow2_view_read_bytes(newer);
 }
 
-/* What is built on the snapshot before is the same tree as all of it. */
+static void
+assert_same_content(const struct volume_root *a, const struct volume_root *b)
+{
+    CLEANUP(volume_closep) struct volume_reader *x = NULL;
+    CLEANUP(volume_closep) struct volume_reader *y = NULL;
+    CLEANUP(freep) uint8_t *p = xmalloc(VOLUME_SLOT_BYTES);
+    CLEANUP(freep) uint8_t *q = xmalloc(VOLUME_SLOT_BYTES);
+    uint64_t marks[VOLUME_SLOT_BLOCKS / 64];
+
+    assert_true(a->size_bytes == b->size_bytes);
+    assert_ok(volume_open(fixture.r, a, &x, e));
+    assert_ok(volume_open(fixture.r, b, &y, e));
+    for (uint64_t i = 0; i * VOLUME_SLOT_BYTES < a->size_bytes; i++) {
+        assert_ok(volume_read_slot(x, i, p, marks, e));
+        assert_ok(volume_read_slot(y, i, q, marks, e));
+        assert_memory_equal(p, q, VOLUME_SLOT_BYTES);
+    }
+}
+
+/* What is built on the snapshot before holds the same as all of it. */
 static void
 only_changes(void **state)
 {
@@ -381,10 +403,10 @@ only_changes(void **state)
         CLEANUP(freep) char *base = save(older, &one);
         CLEANUP(freep) char *whole = save(newer, &two);
         uint64_t read = save_changes(&s, base, &one, &built);
-        assert_memory_equal(built.h, two.h, sizeof(two.h));
-        assert_true(built.size_bytes == two.size_bytes);
+        assert_same_content(&built, &two);
         if (i / ARRAY_LEN(kinds) == 2) {
             assert_memory_equal(one.h, two.h, sizeof(two.h));
+            assert_memory_equal(built.h, two.h, sizeof(two.h));
             assert_true(read < 2 << 20); /* tables */
         }
         qcow2_view_closep(&older);

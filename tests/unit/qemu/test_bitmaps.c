@@ -112,8 +112,8 @@ test_real(void **state)
     assert_works(bitmaps_list(q, &b, &n, &e), &e);
     assert_int_equal(n, 0);
     bitmaps_free(b, n);
-    assert_works(bitmap_add(q, "a", "mine", &e), &e);
-    assert_fails(bitmap_add(q, "a", "mine", &e), &e, ERR_QEMU, "mine");
+    assert_works(bitmap_add(q, "a", "mine", 8192, &e), &e);
+    assert_fails(bitmap_add(q, "a", "mine", 8192, &e), &e, ERR_QEMU, "mine");
     err_clear(&e);
     assert_works(bitmaps_list(q, &b, &n, &e), &e);
     const struct bitmap *mine = bitmaps_find(b, n, "a", "mine");

@@ -100,7 +100,7 @@ def pack(repo, name):
     clear = table_of(repo, p)
     inner = Dump('its table, opened', clear)
     n = inner.number(4, 'objects')
-    inner.number(4, 'bases')
+    inner.number(4, 'zero')
     for _ in range(n):
         ident = inner.take(32, 'id')
         offset = inner.number(4, 'offset')

@@ -229,8 +229,8 @@ class Repository:
             need((k, flags) == (kind, 0), "pack kind")
             table = aead_open(kdf(self.k_meta, b"pack table", salt)[:32],
                               p[:40], p[40:40 + t])
-            n, bases = unpack_from("<II", table)
-            need(bases == 0 and len(table) == 8 + 48 * n, "table")
+            n, reserved = unpack_from("<II", table)
+            need(reserved == 0 and len(table) == 8 + 48 * n, "table")
             at, ids = 40 + t, {}
             for i in range(n):
                 ident, offset, word, _, check = unpack_from(
@@ -291,24 +291,41 @@ class Repository:
         plain = self.plain(h, key, 2, p[4 + n:])
         lev, _, count, span = unpack_from("<BBHQ", plain)
         need(lev == level and span == 8 << 20 << 7 * level, "node head")
-        at, entries = 12, []
+        at, entries, leaves = 12, [], []
         for _ in range(count):
             if level == 0:
-                [word] = unpack_from("<I", plain, at)
-                at += 4
-                data = word & 0xff
-                entries.append((word >> 8, plain[at:at + 32] if data else None))
-                at += 32 if data else 0
+                at, entry = self.slot_entry(plain, at, leaves)
+                entries.append(entry)
             else:
                 child = plain[at:at + 32]
                 entries.append(child if any(child) else None)
                 at += 32
         need(at == len(plain), "node length")
         gids = b"".join(self.name_of(e)[0][:16] for e in
-                        (x[1] if level == 0 else x for x in entries) if e)
+                        ([x for x, _ in leaves] if level == 0 else entries)
+                        if e)
         need(children == bytes([level, 0]) +
              (len(gids) // 16).to_bytes(2, "little") + gids, "children")
         return entries
+
+    @staticmethod
+    def slot_entry(plain, at, leaves):
+        """(blocks, h, first, blocks of the leaf); h is None for a hole."""
+        [word] = unpack_from("<I", plain, at)
+        typ, blocks, at = word & 0xff, word >> 8, at + 4
+        if typ == 0:
+            return at, (blocks, None, 0, 0)
+        if typ == 1:
+            leaves.append((plain[at:at + 32], blocks))
+            return at + 32, (blocks, plain[at:at + 32], 0, blocks)
+        if typ == 2:
+            h, first, whole = unpack_from("<32sBB", plain, at)
+            leaves.append((h, whole))
+            return at + 34, (blocks, h, first, whole)
+        need(typ == 3, "type of an entry")
+        number, first = unpack_from("<HB", plain, at)
+        h, whole = leaves[number]
+        return at + 3, (blocks, h, first, whole)
 
     def slots(self, h, level, first):
         """(index, h) of the slots that are not null, in order."""
@@ -332,10 +349,12 @@ class Repository:
                 at += n
         for index, slot in self.slots(h, v["levels"], 0) if any(h) else ():
             zeros(index * (8 << 20))
-            for blocks, leaf in self.node(slot, 0):
+            for blocks, leaf, first, whole in self.node(slot, 0):
                 if leaf:
                     data = self.leaf(leaf)
-                    need(len(data) == blocks * 4096, "leaf length")
+                    need(len(data) == whole * 4096, "leaf length")
+                    data = data[first * 4096:(first + blocks) * 4096]
+                    need(len(data) == blocks * 4096, "part of a leaf")
                     data = data[:size - at]
                     total.update(data)
                     at += len(data)

@@ -116,7 +116,7 @@ get_leaves(struct made *m, const unsigned *which, size_t n, size_t *failed,
         leaf_name(m, which[i], &names[i]);
         leaves[i] = (struct fetch_leaf){names[i].h, m->out[i], LEAF};
     }
-    if (fetch_leaves(m->fetch, leaves, n, failed, e) == -1)
+    if (fetch_leaves(m->fetch, leaves, n, NULL, NULL, failed, e) == -1)
         return -1;
     for (size_t i = 0; i < n; i++) {
         leaf_bytes(which[i], want);

@@ -30,6 +30,22 @@ slot(void)
     return n;
 }
 
+/* Parts: 5 blocks of leaf 1 (of 20, from its 3rd), 10 of leaf 2, the 4 of leaf
+ * 1 behind a gap, all of leaf 2 again, and a hole. */
+static struct node *
+parts(void)
+{
+    struct node *n = node_new(0);
+
+    assert_true(node_add_part(n, 2, capability(1), 3, 20));
+    assert_true(node_add_part(n, 3, capability(1), 5, 20)); /* goes on */
+    assert_true(node_add_part(n, 10, capability(2), 0, 10));
+    assert_true(node_add_part(n, 4, capability(1), 9, 20));
+    assert_true(node_add_part(n, 10, capability(2), 0, 10));
+    node_add_hole(n, 5);
+    return n;
+}
+
 static struct node *
 inner(void)
 {
@@ -102,7 +118,7 @@ an_inner_node_comes_back(void **state)
 static void
 what_is_accepted_is_canonical(void **state)
 {
-    struct buf all[] = {bytes_of(slot()), bytes_of(inner())};
+    struct buf all[] = {bytes_of(slot()), bytes_of(parts()), bytes_of(inner())};
 
     (void)state;
     for (size_t k = 0; k < ARRAY_LEN(all); k++) {
@@ -128,7 +144,7 @@ what_is_accepted_is_canonical(void **state)
 static void
 cut_short_or_too_long_is_refused(void **state)
 {
-    struct buf all[] = {bytes_of(slot()), bytes_of(inner())};
+    struct buf all[] = {bytes_of(slot()), bytes_of(parts()), bytes_of(inner())};
 
     (void)state;
     for (size_t k = 0; k < ARRAY_LEN(all); k++) {
@@ -140,9 +156,66 @@ cut_short_or_too_long_is_refused(void **state)
     }
 }
 
-/* Bytes of a slot node with these (blocks << 8 | type) and leaves of h = 1. */
+static void
+parts_of_leaves_come_back(void **state)
+{
+    CLEANUP(buf_done) struct buf b = bytes_of(parts());
+    CLEANUP(buf_done) struct buf children = buf_of(OBJECT_PLAIN_MAX);
+    CLEANUP(node_freep) struct node *n = NULL;
+    struct node_children list;
+    struct object_name name;
+    struct node_use use;
+
+    (void)state;
+    assert_int_equal(b.len, 12 + (4 + 34) + (4 + 32) + 7 + 7);
+    assert_memory_equal(b.p + 12, "\2\5\0\0\1\1", 6);
+    assert_memory_equal(b.p + 12 + 36, "\3\x14\1\x0a\0\0\2", 7);
+    assert_memory_equal(b.p + b.len - 14, "\3\4\0\0\0\0\x09", 7);
+    assert_memory_equal(b.p + b.len - 7, "\3\x0a\0\0\1\0\0", 7);
+    assert_ok(node_unpack(b.p, b.len, &n, e));
+    assert_int_equal(n->n, 4);
+    assert_int_equal(n->n_leaves, 2);
+    assert_int_equal(n->entries[2].leaf, 0);
+    assert_int_equal(n->entries[2].first, 9);
+    assert_int_equal(n->entries[2].leaf_blocks, 20);
+    assert_memory_equal(n->entries[2].h, capability(1), CAPABILITY_BYTES);
+    assert_false(node_is_whole(&n->entries[2]));
+    assert_true(node_is_whole(&n->entries[3]));
+    assert_ptr_equal(node_leaf(n, 1), &n->entries[1]);
+    node_use(n, &use);
+    assert_int_equal(use.held, 30);
+    assert_int_equal(use.used, 5 + 10 + 4);
+
+    /* Maintenance sees each leaf once. */
+    node_children_pack(n, &children);
+    assert_ok(node_children_unpack(children.p, children.len, &list, e));
+    assert_int_equal(list.n, 2);
+    for (int i = 0; i < 2; i++) {
+        object_name_of(capability(i + 1), &name);
+        assert_memory_equal(list.gids + i * GID_BYTES, name.id, GID_BYTES);
+    }
+}
+
+static void
+a_leaf_has_one_length(void **state)
+{
+    CLEANUP(node_freep) struct node *n = parts();
+    uint32_t before = n->n;
+
+    (void)state;
+    assert_false(node_add_part(n, 1, capability(1), 0, 21));
+    assert_int_equal(n->n, before);
+}
+
+struct entry {
+    uint32_t type, blocks;
+    int leaf; /* h if the type is 1 or 2, else a number */
+    uint8_t first, whole;
+};
+
+/* Bytes of a slot node with these. */
 static struct buf
-slot_of(const uint32_t *words, uint16_t n)
+slot_of(const struct entry *entries, uint16_t n)
 {
     struct buf b = buf_of(OBJECT_PLAIN_MAX);
 
@@ -151,9 +224,16 @@ slot_of(const uint32_t *words, uint16_t n)
     buf_le16(&b, n);
     buf_le64(&b, 8 << 20);
     for (uint16_t i = 0; i < n; i++) {
-        buf_le32(&b, words[i]);
-        if (words[i] & 0xff)
-            buf_add(&b, capability(1), CAPABILITY_BYTES);
+        uint32_t type = entries[i].type;
+        buf_le32(&b, entries[i].blocks << 8 | type);
+        if (type == 1 || type == 2)
+            buf_add(&b, capability(entries[i].leaf), CAPABILITY_BYTES);
+        if (type == 3)
+            buf_le16(&b, (uint16_t)entries[i].leaf);
+        if (type == 2 || type == 3)
+            buf_u8(&b, entries[i].first);
+        if (type == 2)
+            buf_u8(&b, entries[i].whole);
     }
     return b;
 }
@@ -162,36 +242,108 @@ static void
 other_encodings_are_refused(void **state)
 {
     static const struct {
-        uint32_t words[3];
+        struct entry entries[4];
         uint16_t n;
         enum err_code code;
         const char *text;
     } bad[] = {
-        {{0x101, 0x100}, 2, ERR_CORRUPT, "hole"},        /* ends in a hole */
-        {{0x100}, 1, ERR_CORRUPT, "hole"},               /* only a hole */
-        {{0x100, 0x100, 0x101}, 3, ERR_CORRUPT, "hole"}, /* two that touch */
-        {{0x000, 0x101}, 2, ERR_CORRUPT, "0 blocks"},
-        {{0x001}, 1, ERR_CORRUPT, "0 blocks"},
-        {{65 << 8 | 1}, 1, ERR_CORRUPT, "65 blocks"},
-        {{2048 << 8, 0x101}, 2, ERR_CORRUPT, "1 blocks"}, /* past the end */
-        {{2049 << 8, 0x101}, 2, ERR_CORRUPT, "2049 blocks"},
-        {{0xffffff00, 0x101}, 2, ERR_CORRUPT, "blocks"},
-        {{0x102}, 1, ERR_UNSUP, "type 2"},
-        {{0x1ff}, 1, ERR_UNSUP, "type 255"},
-        {{0}, 0, ERR_CORRUPT, "0 entries"},
+        {{{1, 1, 1, 0, 0}, {0, 1, 0, 0, 0}},
+         2,
+         ERR_CORRUPT,
+         "hole"},                                    /* ends in a hole */
+        {{{0, 1, 0, 0, 0}}, 1, ERR_CORRUPT, "hole"}, /* only a hole */
+        {{{0, 1, 0, 0, 0}, {0, 1, 0, 0, 0}, {1, 1, 1, 0, 0}},
+         3,
+         ERR_CORRUPT,
+         "hole"}, /* touch */
+        {{{0, 0, 0, 0, 0}, {1, 1, 1, 0, 0}}, 2, ERR_CORRUPT, "0 blocks"},
+        {{{1, 0, 1, 0, 0}}, 1, ERR_CORRUPT, "0 blocks"},
+        {{{1, 65, 1, 0, 0}}, 1, ERR_CORRUPT, "65 blocks"},
+        {{{0, 2048, 0, 0, 0}, {1, 1, 1, 0, 0}},
+         2,
+         ERR_CORRUPT,
+         "1 blocks"}, /* past the end */
+        {{{0, 2049, 0, 0, 0}, {1, 1, 1, 0, 0}}, 2, ERR_CORRUPT, "2049 blocks"},
+        {{{0, 0xffffff, 0, 0, 0}, {1, 1, 1, 0, 0}}, 2, ERR_CORRUPT, "blocks"},
+        {{{4, 1, 0, 0, 0}}, 1, ERR_UNSUP, "type 4"},
+        {{{255, 1, 0, 0, 0}}, 1, ERR_UNSUP, "type 255"},
+        {{{0, 0, 0, 0, 0}}, 0, ERR_CORRUPT, "0 entries"},
+        /* Parts: outside of their leaf, empty, all of it. */
+        {{{2, 5, 1, 6, 10}}, 1, ERR_CORRUPT, "5 blocks from block 6"},
+        {{{2, 5, 1, 255, 10}}, 1, ERR_CORRUPT, "from block 255"},
+        {{{2, 0, 1, 1, 10}}, 1, ERR_CORRUPT, "0 blocks"},
+        {{{2, 5, 1, 0, 0}}, 1, ERR_CORRUPT, "of a leaf of 0"},
+        {{{2, 60, 1, 1, 65}}, 1, ERR_CORRUPT, "of a leaf of 65"},
+        {{{2, 200, 1, 0, 255}}, 1, ERR_CORRUPT, "200 blocks"},
+        {{{2, 10, 1, 0, 10}}, 1, ERR_CORRUPT, "10 blocks from block 0"},
+        /* Leaves that were not named, or are once more. */
+        {{{3, 1, 0, 0, 0}}, 1, ERR_CORRUPT, "leaf 0, of 0"},
+        {{{1, 9, 1, 0, 0}, {3, 1, 1, 0, 0}}, 2, ERR_CORRUPT, "leaf 1, of 1"},
+        {{{1, 9, 1, 0, 0}, {3, 1, 65535, 0, 0}}, 2, ERR_CORRUPT, "leaf 65535"},
+        {{{1, 9, 1, 0, 0}, {1, 9, 1, 0, 0}}, 2, ERR_CORRUPT, "again"},
+        {{{1, 9, 1, 0, 0}, {2, 5, 1, 0, 9}}, 2, ERR_CORRUPT, "again"},
+        {{{2, 5, 1, 0, 9}, {1, 9, 1, 0, 0}}, 2, ERR_CORRUPT, "again"},
+        {{{1, 9, 1, 0, 0}, {3, 5, 0, 5, 0}},
+         2,
+         ERR_CORRUPT,
+         "5 blocks from block 5"},
+        {{{1, 9, 1, 0, 0}, {3, 65, 0, 0, 0}}, 2, ERR_CORRUPT, "65 blocks"},
+        /* What goes on is one. */
+        {{{2, 5, 1, 0, 9}, {3, 4, 0, 5, 0}}, 2, ERR_CORRUPT, "before it"},
+        {{{1, 9, 1, 0, 0}, {3, 2, 0, 3, 0}, {3, 2, 0, 5, 0}},
+         3,
+         ERR_CORRUPT,
+         "before it"},
+        /* More than twice what is used. */
+        {{{2, 4, 1, 0, 9}}, 1, ERR_CORRUPT, "hold 9 blocks, and it uses 4"},
+        {{{2, 4, 1, 0, 9}, {0, 1, 0, 0, 0}, {3, 4, 0, 0, 0}},
+         3,
+         ERR_CORRUPT,
+         "hold 9 blocks, and it uses 4"},
     };
+    static const struct entry good[] = {
+        {2, 4, 1, 0, 9}, {0, 1, 0, 0, 0}, {3, 4, 0, 5, 0}, {3, 9, 0, 0, 0}};
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        CLEANUP(buf_done) struct buf b = slot_of(bad[i].words, bad[i].n);
+        CLEANUP(buf_done)
+        struct buf b = slot_of(bad[i].entries, bad[i].n);
         assert_fails(unpack(b.p, b.len, e), bad[i].code, bad[i].text);
     }
+    CLEANUP(buf_done) struct buf b = slot_of(good, ARRAY_LEN(good));
+    assert_ok(unpack(b.p, b.len, e));
+}
+
+/* The most that a slot can name: every other block of as many leaves as there
+ * is room for, all of which a table wants in one place. */
+static void
+as_many_parts_as_can_be(void **state)
+{
+    CLEANUP(buf_done) struct buf b = buf_of(OBJECT_PLAIN_MAX);
+    CLEANUP(buf_done) struct buf again = buf_of(OBJECT_PLAIN_MAX);
+    CLEANUP(node_freep) struct node *n = node_new(0);
+    CLEANUP(node_freep) struct node *got = NULL;
+    uint8_t h[CAPABILITY_BYTES] = {7, 7};
+
+    (void)state;
+    for (uint32_t i = 0; i < NODE_SLOT_BLOCKS; i++) {
+        put_le32(h + 20, i);
+        assert_true(node_add_part(n, 1, h, i % 2, 2));
+    }
+    node_pack(n, &b);
+    assert_ok(buf_check(&b, "node", e));
+    assert_ok(node_unpack(b.p, b.len, &got, e));
+    assert_int_equal(got->n_leaves, NODE_SLOT_BLOCKS);
+    node_pack(got, &again);
+    assert_int_equal(again.len, b.len);
+    assert_memory_equal(again.p, b.p, b.len);
 }
 
 static void
 a_leaf_that_names_nothing_is_refused(void **state)
 {
-    CLEANUP(buf_done) struct buf b = slot_of((const uint32_t[]){0x101}, 1);
+    CLEANUP(buf_done)
+    struct buf b = slot_of((const struct entry[]){{1, 1, 1, 0, 0}}, 1);
 
     (void)state;
     memset(b.p + 16, 0, CAPABILITY_BYTES);
@@ -228,8 +380,11 @@ a_full_slot_of_single_blocks_fits(void **state)
     struct node *n = node_new(0);
 
     (void)state;
-    for (int i = 0; i < NODE_SLOT_BLOCKS; i++)
-        node_add_leaf(n, 1, capability(1 + i % 255));
+    for (uint32_t i = 0; i < NODE_SLOT_BLOCKS; i++) {
+        uint8_t h[CAPABILITY_BYTES] = {1};
+        put_le32(h + 4, i);
+        node_add_leaf(n, 1, h);
+    }
     node_pack(n, &b);
     node_children_pack(n, &children);
     node_free(n);
@@ -275,7 +430,10 @@ main(void)
         cmocka_unit_test(an_inner_node_comes_back),
         cmocka_unit_test(what_is_accepted_is_canonical),
         cmocka_unit_test(cut_short_or_too_long_is_refused),
+        cmocka_unit_test(parts_of_leaves_come_back),
+        cmocka_unit_test(a_leaf_has_one_length),
         cmocka_unit_test(other_encodings_are_refused),
+        cmocka_unit_test(as_many_parts_as_can_be),
         cmocka_unit_test(a_leaf_that_names_nothing_is_refused),
         cmocka_unit_test(an_inner_node_does_not_end_in_a_hole),
         cmocka_unit_test(an_inner_node_has_128_children_at_most),

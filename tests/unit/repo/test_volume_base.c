@@ -5,8 +5,12 @@
 #include "base/buf.h"
 #include "fixture.h"
 #include "repo/chunker.h"
+#include "repo/descend.h"
+#include "repo/fetch.h"
 #include "repo/forget.h"
 #include "repo/lost.h"
+#include "repo/repo_internal.h"
+#include "repo/splice.h"
 #include "repo/volume.h"
 
 enum { BLOCK = VOLUME_BLOCK_BYTES, SLOT = VOLUME_SLOT_BYTES };
@@ -199,7 +203,7 @@ assert_root_is_that_of_all(struct fixture *f, struct disk *d)
     assert_memory_equal(d->root.h, all.h, sizeof(all.h));
 }
 
-/* ---- the same as all of it --------------------------------------------- */
+/* ---- the same content -------------------------------------------------- */
 
 static void
 any_changes(struct fixture *f, uint64_t size, uint8_t chunker, uint64_t seed)
@@ -219,9 +223,7 @@ any_changes(struct fixture *f, uint64_t size, uint8_t chunker, uint64_t seed)
         backup(f, &d, true, &stats);
         assert_true(stats.read_bytes <=
                     rounds[i].times * rounds[i].longest * BLOCK);
-        assert_root_is_that_of_all(f, &d);
-        if (size < 100 * MIB)
-            assert_volume(f->r, &d.root, d.p);
+        assert_volume(f->r, &d.root, d.p);
     }
     /* And back to nothing. */
     memset(d.p, 0, d.blocks * BLOCK);
@@ -241,7 +243,7 @@ setting(const char *name, uint64_t otherwise)
 }
 
 static void
-roots_are_those_of_full_backups(void **state)
+any_changes_come_back(void **state)
 {
     static const uint64_t sizes[] = {
         BLOCK,        3 * MIB + 1,        8 * MIB,
@@ -313,6 +315,9 @@ the_base_says_how_it_is_cut(void **state)
     backup(f, &d, true, NULL);
     assert_int_equal(d.root.chunker, CHUNKER_FIXED64K);
     d.chunker = CHUNKER_FIXED64K;
+    assert_volume(f->r, &d.root, d.p);
+    memset(d.changed, 1, d.blocks);
+    backup(f, &d, true, NULL);
     assert_root_is_that_of_all(f, &d);
     disk_done(&d);
 }
@@ -376,6 +381,215 @@ a_block_of_a_large_volume_costs_little(void **state)
     assert_true(stats.stored_bytes < 3 * BLOCK + 10 * KIB);
 }
 
+static void
+start_full_disk(struct fixture *f, struct disk *d, uint8_t chunker)
+{
+    disk_start(d, 40 * MIB, chunker, 3);
+    fill_random(d->p, 40 * MIB, 3);
+    backup(f, d, false, NULL);
+}
+
+static void
+set_block(struct disk *d, uint64_t block, uint64_t content)
+{
+    fill_random(d->p + block * BLOCK, BLOCK, content);
+    d->changed[block] = 1;
+}
+
+/* ---- parts of leaves --------------------------------------------------- */
+
+/* Calls fn for each slot's node of the disk's last backup. */
+typedef void node_fn(void *cookie, const struct node *n);
+static void
+each_slot(struct fixture *f, const struct disk *d, node_fn *fn, void *cookie)
+{
+    uint8_t h[CAPABILITY_BYTES];
+
+    for (uint64_t i = 0; i < div_up(d->size, SLOT); i++) {
+        struct fetched_node *n = NULL;
+        struct err why = {0};
+        uint64_t next = 0;
+        int rc = descend(f->r->fetch, &d->root, 0, i, h, &next, &why);
+        assert_int_not_equal(rc, -1);
+        if (rc == 0)
+            continue;
+        assert_ok(fetch_node(f->r->fetch, h, 0, &n, e));
+        fn(cookie, fetched_node(n));
+        fetch_node_put(f->r->fetch, n);
+    }
+}
+
+struct census {
+    uint32_t slots, held, used, leaves, entries, most_leaves, most_entries,
+        parts, tiny;
+};
+
+static void
+count(void *cookie, const struct node *n)
+{
+    struct census *c = cookie;
+    struct node_use use;
+
+    node_use(n, &use);
+    assert_true(use.held <= NODE_HELD_TIMES * use.used);
+    c->slots++;
+    c->held += use.held;
+    c->used += use.used;
+    c->leaves += n->n_leaves;
+    c->entries += n->n;
+    c->most_leaves = (uint32_t)u64_max(c->most_leaves, n->n_leaves);
+    c->most_entries = (uint32_t)u64_max(c->most_entries, n->n);
+    for (uint32_t i = 0; i < n->n; i++)
+        c->parts +=
+            !node_is_hole(&n->entries[i]) && !node_is_whole(&n->entries[i]);
+    for (uint32_t i = 0; i < n->n_leaves; i++)
+        c->tiny += node_leaf(n, i)->leaf_blocks <= SPLICE_TINY_BLOCKS;
+}
+
+static struct census
+census_of(struct fixture *f, const struct disk *d)
+{
+    struct census c = {0};
+
+    each_slot(f, d, count, &c);
+    return c;
+}
+
+/* One block in each of five places of a slot: they go into one leaf, and what
+ * is around them stays. */
+static void
+short_runs_share_a_leaf(void **state)
+{
+    struct fixture *f = *state;
+    struct backup_stats stats = {0};
+    struct disk d;
+
+    start_full_disk(f, &d, CHUNKER_BA8);
+    struct census before = census_of(f, &d);
+    assert_int_equal(before.parts, 0);
+    for (uint64_t i = 0; i < 5; i++)
+        set_block(&d, 2 * VOLUME_SLOT_BLOCKS + 100 + i * 200, i);
+    backup(f, &d, true, &stats);
+    struct census after = census_of(f, &d);
+    assert_int_equal(stats.new_bytes, 5 * BLOCK);
+    assert_int_equal(stats.read_bytes, 5 * BLOCK);
+    assert_int_equal(after.leaves, before.leaves + 1);
+    assert_in_range(after.entries, before.entries + 5, before.entries + 10);
+    assert_int_equal(after.held, before.held + 5);
+    assert_int_equal(after.used, before.used);
+    assert_volume(f->r, &d.root, d.p);
+    disk_done(&d);
+}
+
+/* What is long is cut as a whole volume would be: found again where it is. */
+static void
+long_runs_are_cut(void **state)
+{
+    struct fixture *f = *state;
+    struct backup_stats stats = {0};
+    struct disk d;
+
+    start_full_disk(f, &d, CHUNKER_BA8);
+    memset(d.changed, 0, d.blocks);
+    memcpy(d.p + 3 * SLOT + 77 * BLOCK, d.p + 300 * BLOCK, 700 * BLOCK);
+    memset(d.changed + 3 * VOLUME_SLOT_BLOCKS + 77, 1, 700);
+    backup(f, &d, true, &stats);
+    assert_true(stats.new_bytes < 150 * BLOCK);
+    assert_volume(f->r, &d.root, d.p);
+    disk_done(&d);
+}
+
+/* Blocks that become zero are holes, however they are called. */
+static void
+zeros_cost_no_leaf(void **state)
+{
+    struct fixture *f = *state;
+    struct backup_stats stats = {0};
+    struct disk d;
+
+    start_full_disk(f, &d, CHUNKER_FIXED64K);
+    for (uint64_t i = 0; i < 300; i++) {
+        memset(d.p + i * 7 * BLOCK, 0, BLOCK);
+        d.changed[i * 7] = 1;
+    }
+    backup(f, &d, true, &stats);
+    assert_int_equal(stats.new_bytes, 0);
+    assert_volume(f->r, &d.root, d.p);
+    disk_done(&d);
+}
+
+/* A slot that has nothing left of the base is as if there were none. */
+static void
+all_of_a_slot_is_cut_as_ever(void **state)
+{
+    struct fixture *f = *state;
+    struct disk d;
+
+    start_full_disk(f, &d, CHUNKER_BA8);
+    for (uint64_t i = 0; i < 100; i++)
+        set_block(&d, i * 31, i);
+    backup(f, &d, true, NULL);
+    assert_true(census_of(f, &d).parts > 0);
+    memset(d.changed, 1, d.blocks);
+    backup(f, &d, true, NULL);
+    assert_int_equal(census_of(f, &d).parts, 0);
+    assert_root_is_that_of_all(f, &d);
+    disk_done(&d);
+}
+
+/* However long it goes on: what is kept is at most twice what is used, what is
+ * stored for it no more than a few times what changed, and nodes stay small. */
+static void
+hundreds_of_increments_stay_bounded(void **state)
+{
+    static const struct {
+        unsigned rounds;
+        uint32_t changes, longest;
+    } cases[] = {{300, 1, 1}, {300, 40, 1}, {150, 8, 12}, {60, 700, 2}};
+
+    (void)state;
+    for (size_t k = 0; k < ARRAY_LEN(cases); k++) {
+        struct fixture *f = xcalloc(1, sizeof(*f));
+        uint64_t changed = 0, stored = 0, entries = 0;
+        struct disk d;
+
+        fixture_start(f);
+        disk_start(&d, SLOT, k % 2 ? CHUNKER_FIXED64K : CHUNKER_BA8, 9 + k);
+        fill_random(d.p, SLOT, k);
+        backup(f, &d, false, NULL);
+        for (unsigned i = 0; i < cases[k].rounds; i++) {
+            struct backup_stats stats = {0};
+            memset(d.changed, 0, d.blocks);
+            for (uint32_t c = 0; c < cases[k].changes; c++) {
+                uint64_t first = pick(&d, VOLUME_SLOT_BLOCKS);
+                uint64_t end = first + 1 + pick(&d, cases[k].longest);
+                for (; first < u64_min(end, VOLUME_SLOT_BLOCKS); first++)
+                    set_block(&d, first, pick(&d, UINT32_MAX));
+            }
+            for (uint64_t b = 0; b < d.blocks; b++)
+                changed += d.changed[b];
+            backup(f, &d, true, &stats);
+            stored += stats.new_bytes / BLOCK;
+            struct census c = census_of(f, &d);
+            assert_true(c.held <= 2 * c.used);
+            assert_true(c.tiny <= SPLICE_TINY_LEAVES + 1);
+            assert_true(c.most_leaves <= 600);
+            entries += c.entries;
+            if (i % 20 == 0)
+                assert_volume(f->r, &d.root, d.p);
+        }
+        assert_volume(f->r, &d.root, d.p);
+        (void)printf("# %u changes a time: stored %.2f times what changed, %u "
+                     "entries\n",
+                     cases[k].changes, (double)stored / (double)changed,
+                     (unsigned)(entries / cases[k].rounds));
+        assert_true(stored <= 3 * changed + VOLUME_SLOT_BLOCKS);
+        disk_done(&d);
+        fixture_end(f);
+        free(f);
+    }
+}
+
 /* ---- what is read ------------------------------------------------------ */
 
 struct names {
@@ -411,66 +625,59 @@ damage_all(struct fixture *f, const char *prefix)
     }
 }
 
-static void
-start_full_disk(struct fixture *f, struct disk *d, uint8_t chunker)
-{
-    disk_start(d, 40 * MIB, chunker, 3);
-    fill_random(d->p, 40 * MIB, 3);
-    backup(f, d, false, NULL);
-}
-
-static void
-set_block(struct disk *d, uint64_t block, uint64_t content)
-{
-    fill_random(d->p + block * BLOCK, BLOCK, content);
-    d->changed[block] = 1;
-}
-
+/* Neither the blocks beside those that changed, nor the rest of their leaves.
+ */
 static void
 what_did_not_change_is_not_read(void **state)
 {
     struct fixture *f = *state;
     struct disk d;
 
-    start_full_disk(f, &d, CHUNKER_FIXED64K);
+    start_full_disk(f, &d, CHUNKER_BA8);
     damage_all(f, "packs/d/");
     fixture_reopen(f);
-    for (uint64_t i = 0; i < 16; i++) /* a leaf of its own */
-        set_block(&d, 32 + i, 100 + i);
+    for (uint64_t i = 0; i < 16; i++)
+        set_block(&d, 37 + i * i * 3, 100 + i);
     backup(f, &d, true, NULL);
     disk_done(&d);
 }
 
 static void
-damage_where_it_is_needed_is_told(void **state)
+increment_fails(struct fixture *f, struct disk *d, const char *text)
 {
-    struct fixture *f = *state;
+    struct backup_writer *b = begin(f, d, true);
     struct volume_writer *v = NULL;
     struct volume_root root = {0};
     struct slot *s = NULL;
+
+    assert_ok(volume_begin_on(b, "disk", &d->root, &v, e));
+    assert_ok(volume_slot(v, 2, &s, e));
+    fill_slot(d, s, d->changed);
+    volume_submit(v, s);
+    assert_fails(volume_end(&v, &root, e), ERR_CORRUPT, text);
+    backup_abandonp(&b);
+}
+
+/* A slot of which only every third block is left is cut anew. */
+static void
+damage_where_it_is_needed_is_told(void **state)
+{
+    struct fixture *f = *state;
     struct disk d;
 
     start_full_disk(f, &d, CHUNKER_BA8);
     damage_all(f, "packs/d/");
     fixture_reopen(f);
-    set_block(&d, 5000, 1);
-    struct backup_writer *b = begin(f, &d, true);
-    assert_ok(volume_begin_on(b, "disk", &d.root, &v, e));
-    assert_ok(volume_slot(v, 2, &s, e));
-    fill_slot(&d, s, d.changed);
-    volume_submit(v, s);
-    assert_fails(volume_end(&v, &root, e), ERR_CORRUPT, "based on");
-    backup_abandonp(&b);
+    for (uint64_t i = 0; i < VOLUME_SLOT_BLOCKS; i++)
+        if (i % 3 != 0) {
+            memset(d.p + 2 * SLOT + i * BLOCK, 0, BLOCK);
+            d.changed[2 * VOLUME_SLOT_BLOCKS + i] = 1;
+        }
+    increment_fails(f, &d, "based on");
 
     damage_all(f, "packs/m/");
     fixture_reopen(f);
-    b = begin(f, &d, true);
-    assert_ok(volume_begin_on(b, "disk", &d.root, &v, e));
-    assert_ok(volume_slot(v, 2, &s, e));
-    fill_slot(&d, s, d.changed);
-    volume_submit(v, s);
-    assert_fails(volume_end(&v, &root, e), ERR_CORRUPT, "object");
-    backup_abandonp(&b);
+    increment_fails(f, &d, "object");
     disk_done(&d);
 }
 
@@ -502,7 +709,7 @@ a_base_of_which_something_is_lost_is_refused(void **state)
     memset(other.changed, 0, other.blocks);
     set_block(&other, 5, 5);
     backup(f, &other, true, NULL);
-    assert_root_is_that_of_all(f, &other);
+    assert_volume(f->r, &other.root, other.p);
 
     /* All of it brings it back. */
     backup(f, &d, false, NULL);
@@ -614,12 +821,17 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        TEST(roots_are_those_of_full_backups),
+        TEST(any_changes_come_back),
         TEST(with_nodes_between),
         TEST(nothing_changed_is_the_same_volume),
         TEST(the_base_says_how_it_is_cut),
         TEST(a_base_may_be_cut_oddly),
         TEST(a_block_of_a_large_volume_costs_little),
+        TEST(short_runs_share_a_leaf),
+        TEST(long_runs_are_cut),
+        TEST(zeros_cost_no_leaf),
+        TEST(all_of_a_slot_is_cut_as_ever),
+        TEST(hundreds_of_increments_stay_bounded),
         TEST(what_did_not_change_is_not_read),
         TEST(damage_where_it_is_needed_is_told),
         TEST(a_base_of_which_something_is_lost_is_refused),
