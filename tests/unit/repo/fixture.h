@@ -132,6 +132,37 @@ write_volume(struct backup_writer *b, const char *name, const uint8_t *p,
     return volume_end(&v, out, e);
 }
 
+/* The volume on `base`, of which these blocks, in order, are now as in p; in a
+ * backup that was begun on that one's. */
+static inline int
+change_volume(struct backup_writer *b, const char *name,
+              const struct volume_root *base, const uint8_t *p,
+              const uint32_t *blocks, size_t n, struct volume_root *out,
+              struct err *e)
+{
+    struct volume_writer *v = NULL;
+    struct slot *s = NULL;
+
+    if (volume_begin_on(b, name, base, &v, e) == -1)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t index = blocks[i] / VOLUME_SLOT_BLOCKS;
+        uint32_t at = blocks[i] % VOLUME_SLOT_BLOCKS * VOLUME_BLOCK_BYTES;
+        if (s && s->index != index)
+            volume_submit(v, STEAL(s));
+        if (!s && volume_slot(v, index, &s, e) == -1) {
+            volume_abandonp(&v);
+            return -1;
+        }
+        uint32_t len = (uint32_t)u64_min(VOLUME_BLOCK_BYTES, s->len - at);
+        memcpy(s->data + at, p + index * VOLUME_SLOT_BYTES + at, len);
+        slot_mark(s, at, len);
+    }
+    if (s)
+        volume_submit(v, s);
+    return volume_end(&v, out, e);
+}
+
 /* A backup of machine `machine` with one volume "disk/vda". */
 static inline int
 write_backup(struct repo *r, struct cancel *c, const char *machine,

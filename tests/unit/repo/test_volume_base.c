@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "fixture.h"
+#include "repo/checker.h"
 #include "repo/chunker.h"
 #include "repo/descend.h"
 #include "repo/fetch.h"
@@ -545,7 +546,7 @@ hundreds_of_increments_stay_bounded(void **state)
     static const struct {
         unsigned rounds;
         uint32_t changes, longest;
-    } cases[] = {{300, 1, 1}, {300, 40, 1}, {150, 8, 12}, {60, 700, 2}};
+    } cases[] = {{200, 1, 1}, {150, 40, 1}, {60, 8, 12}, {20, 700, 2}};
 
     (void)state;
     for (size_t k = 0; k < ARRAY_LEN(cases); k++) {
@@ -720,6 +721,107 @@ a_base_of_which_something_is_lost_is_refused(void **state)
     disk_done(&other);
 }
 
+struct extents {
+    const char *backup;
+    uint64_t from[16], len[16];
+    size_t n;
+};
+
+static void
+note_extent(void *cookie, const struct check_fault *x)
+{
+    struct extents *l = cookie;
+
+    if (x->what != CHECK_EXTENT || strcmp(x->backup, l->backup) != 0)
+        return;
+    assert_true(l->n < ARRAY_LEN(l->from));
+    l->from[l->n] = x->offset;
+    l->len[l->n++] = x->len;
+}
+
+/* What can't be read of the last backup while the pack is not there. */
+static struct extents
+lost_without(struct fixture *f, const struct disk *d, const char *pack)
+{
+    struct extents l = {.backup = d->id};
+    const struct check_options o = {
+        .threads = 1, .fault = note_extent, .fault_cookie = &l};
+    CLEANUP(buf_done) struct buf bytes = buf_of(64 * MIB);
+    struct check_result result;
+
+    assert_ok(store_get_all(f->st, pack, &bytes, e));
+    assert_ok(store_remove(f->st, pack, e));
+    fixture_reopen(f);
+    assert_ok(check_repo(f->r, &o, f->cancel, &result, e));
+    assert_ok(store_put(f->st, pack, bytes.p, bytes.len, e));
+    fixture_reopen(f);
+    return l;
+}
+
+static bool
+is_in(const struct names *n, const char *name)
+{
+    for (size_t i = 0; i < n->n; i++)
+        if (strcmp(n->names[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* Lost are the blocks that are used of a leaf, not all that it holds. */
+static void
+lost_parts_are_told_exactly(void **state)
+{
+    enum { BLOCKS = VOLUME_SLOT_BLOCKS, TIMES = 5, STEP = 300 };
+    struct fixture *f = *state;
+    struct names before = {0}, after = {0};
+    struct disk d;
+
+    disk_start(&d, SLOT, CHUNKER_BA8, 3);
+    fill_random(d.p, SLOT, 3);
+    backup(f, &d, false, NULL);
+    assert_ok(store_list(f->st, "packs/d/", note_name, &before, e));
+    assert_int_equal(before.n, 1);
+    for (uint64_t i = 1; i <= TIMES; i++)
+        set_block(&d, i * STEP, i);
+    backup(f, &d, true, NULL);
+    assert_ok(store_list(f->st, "packs/d/", note_name, &after, e));
+    assert_int_equal(after.n, 2);
+    size_t added = is_in(&before, after.names[0]) ? 1 : 0;
+
+    struct extents l = lost_without(f, &d, after.names[added]);
+    assert_int_equal(l.n, TIMES);
+    for (size_t i = 0; i < l.n; i++) {
+        assert_int_equal(l.from[i], (i + 1) * STEP * BLOCK);
+        assert_int_equal(l.len[i], BLOCK);
+    }
+    l = lost_without(f, &d, before.names[0]);
+    assert_int_equal(l.n, TIMES + 1);
+    for (size_t i = 0; i < l.n; i++) {
+        uint64_t first = i == 0 ? 0 : i * STEP + 1;
+        uint64_t end = i == TIMES ? BLOCKS : (i + 1) * STEP;
+        assert_int_equal(l.from[i], first * BLOCK);
+        assert_int_equal(l.len[i], (end - first) * BLOCK);
+    }
+
+    /* All of it, once the old leaves are out of use, makes the next one whole.
+     */
+    struct lost_item item = {.kind = LOST_DATA_PACK};
+    struct volume_writer *v = NULL;
+    enum pack_kind kind;
+    assert_true(name_parse_pack(before.names[0], &kind, item.name));
+    assert_ok(lost_publish(f->r->lost, &item, 1, &f->r->keys, e));
+    struct backup_writer *b = begin(f, &d, true);
+    assert_fails(volume_begin_on(b, "disk", &d.root, &v, e), ERR_CORRUPT,
+                 "lost");
+    backup_abandonp(&b);
+    backup(f, &d, false, NULL);
+    assert_volume(f->r, &d.root, d.p);
+    set_block(&d, 7, 77);
+    backup(f, &d, true, NULL);
+    assert_volume(f->r, &d.root, d.p);
+    disk_done(&d);
+}
+
 /* ---- the base ---------------------------------------------------------- */
 
 static void
@@ -835,6 +937,7 @@ main(void)
         TEST(what_did_not_change_is_not_read),
         TEST(damage_where_it_is_needed_is_told),
         TEST(a_base_of_which_something_is_lost_is_refused),
+        TEST(lost_parts_are_told_exactly),
         TEST(only_a_volume_of_the_base_will_do),
         TEST(a_volume_of_zeros_is_a_base_too),
         TEST(a_base_may_be_retired_meanwhile),
