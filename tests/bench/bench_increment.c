@@ -5,21 +5,26 @@
  *   bench_increment base FOLDER GIB FILLED
  *   bench_increment blocks|runs FOLDER PERCENT
  *   bench_increment huge FOLDER
+ *   bench_increment image FOLDER IMAGE TIMES
  *
  * "base" makes a repository in FOLDER and backs up a volume of GIB GiB, of
  * which one slot in FILLED holds data.  "blocks" and "runs" change so much of
  * it, in random blocks of 4 KiB or runs of 1 MiB, as a backup on that one.
- * "huge" changes 1000 blocks of an empty volume of 16 TiB.  Each in a process
- * of its own, so that its peak memory is its own.
+ * "huge" changes 1000 blocks of an empty volume of 16 TiB.  "image" makes a
+ * repository, backs an image of a disk up, and TIMES times rewrites one in a
+ * hundred of its blocks that are not zero and backs up again.  Each in a
+ * process of its own, so that its peak memory is its own.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
+#include "base/buf.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "repo/manifest.h"
 #include "repo/repo.h"
@@ -229,6 +234,87 @@ increment(struct bench *b, const char *machine, double percent, uint64_t run)
     free(c.bits);
 }
 
+/* ---- an image of real files -------------------------------------------- */
+
+struct image {
+    uint8_t *p;
+    uint64_t size;
+    uint64_t round; /* 0: all of it */
+};
+
+/* A rewritten block is another one of the same slot: as compressible. */
+static int
+fill_image(void *cookie, struct slot *s, struct err *e)
+{
+    const struct image *m = cookie;
+    uint8_t *p = m->p + s->index * VOLUME_SLOT_BYTES;
+    uint64_t seed = m->round << 32 | s->index, blocks = s->len / 4096;
+
+    (void)e;
+    for (uint64_t i = 0; i < blocks; i++) {
+        uint8_t *block = p + i * VOLUME_BLOCK_BYTES;
+        uint64_t draw = next(&seed);
+        if (bytes_are_zero(block, VOLUME_BLOCK_BYTES) ||
+            (m->round > 0 && draw % 100 != 0))
+            continue;
+        if (m->round > 0) {
+            memmove(block, p + (draw >> 32) % blocks * VOLUME_BLOCK_BYTES,
+                    VOLUME_BLOCK_BYTES);
+            put_le64(block + draw % (VOLUME_BLOCK_BYTES / 8) * 8, draw);
+        }
+        memcpy(s->data + i * VOLUME_BLOCK_BYTES, block, VOLUME_BLOCK_BYTES);
+        slot_mark(s, (uint32_t)(i * VOLUME_BLOCK_BYTES), VOLUME_BLOCK_BYTES);
+    }
+    return 0;
+}
+
+static void
+backup_image(struct bench *b, struct image *m)
+{
+    CLEANUP(manifest_freep) struct manifest *base = NULL;
+    CLEANUP(manifest_freep) struct manifest *now = manifest_new();
+    uint64_t data = bytes_in(b, "packs/d/"), meta = bytes_in(b, "packs/m/"),
+             index = bytes_in(b, "index/");
+    struct backup_writer *w = NULL;
+    struct volume_writer *v = NULL;
+    struct volume_root root = {0};
+    struct err e = {0};
+
+    if (m->round > 0)
+        must(backup_find(b->r, "image@latest", &base, &e), &e);
+    const struct backup_options o = {.base = base ? base->id : NULL};
+    must(backup_begin(b->r, &o, b->cancel, &w, &e), &e);
+    must(base ? volume_begin_on(w, "disk", &base->volumes[0].root, &v, &e)
+              : volume_begin(w, "disk", m->size, &v, &e),
+         &e);
+    for (uint64_t i = 0; i < div_up(m->size, VOLUME_SLOT_BYTES); i++)
+        must(volume_fill(v, i, fill_image, m, &e), &e);
+    must(volume_end(&v, &root, &e), &e);
+    now->machine = xstrdup("image");
+    manifest_add_volume(now, "disk", &root);
+    must(backup_commit(&w, now, &e), &e);
+    printf("%3u  changed %7.1f MB, new %7.1f MB, stored: data %7.2f MB, nodes "
+           "%6.2f MB, index %5.2f MB\n",
+           (unsigned)m->round, (double)now->read_bytes / 1e6,
+           (double)now->new_bytes / 1e6,
+           (double)(bytes_in(b, "packs/d/") - data) / 1e6,
+           (double)(bytes_in(b, "packs/m/") - meta) / 1e6,
+           (double)(bytes_in(b, "index/") - index) / 1e6);
+}
+
+static void
+bench_image(struct bench *b, const char *path, uint64_t times)
+{
+    CLEANUP(buf_done) struct buf bytes = buf_of(SIZE_MAX / 2);
+    struct err e = {0};
+
+    must(file_read(path, &bytes, &e), &e);
+    struct image m = {.p = bytes.p,
+                      .size = bytes.len - bytes.len % VOLUME_BLOCK_BYTES};
+    for (; m.round <= times; m.round++)
+        backup_image(b, &m);
+}
+
 static void
 open_bench(struct bench *b, const char *folder, bool create)
 {
@@ -255,6 +341,9 @@ main(int argc, char **argv)
         make_base(&b, strtoull(argv[3], NULL, 10) * GIB,
                   strtoull(argv[4], NULL, 10));
         make_base(&b, 16384 * GIB, 0);
+    } else if (strcmp(what, "image") == 0 && argc == 5) {
+        open_bench(&b, argv[2], true);
+        bench_image(&b, argv[3], strtoull(argv[4], NULL, 10));
     } else if (strcmp(what, "huge") == 0) {
         open_bench(&b, argv[2], false);
         increment(&b, "huge", 100.0 * 1000 / (4096.0 * 1024 * 1024), 1);
