@@ -84,6 +84,11 @@ class Vmkeep:
             raise AssertionError(f'exit status {status} wanted: {result}')
         return result
 
+    def reconcile(self):
+        """What every command does first: put right what was left.  Machines of
+        other tests may end meanwhile, which is told."""
+        self.run('machines', status=None)
+
     def json(self, *argv, **options):
         """The same with --json."""
         return self.run('--json', *argv, **options)
