@@ -4,35 +4,93 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+/* For ZSTD_c_literalCompressionMode, which is not promised to stay; where it is
+ * refused, frames get larger. */
+#define ZSTD_STATIC_LINKING_ONLY
 #include <zstd.h>
 
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/mem.h"
 
+/* How level 1 looks for matches in leaves of 16 to 256 KiB: with a table that
+ * leaves the first cache room for the rest (its own has 32 KiB), at each place
+ * or fewer, and with or without Huffman's code for what is in no match
+ * (docs/design/speed.md). */
+enum way { WAY_FAST, WAY_SPARSE, WAY_MIDDLE, WAY_DENSE };
+
+static const struct setting {
+    int hash_log, min_match, target_length;
+    ZSTD_paramSwitch_e literals;
+} settings[] = {
+    [WAY_FAST] = {12, 5, 1, ZSTD_ps_disable},
+    [WAY_SPARSE] = {11, 6, 2, ZSTD_ps_enable},
+    [WAY_MIDDLE] = {11, 6, 1, ZSTD_ps_enable},
+    [WAY_DENSE] = {12, 5, 1, ZSTD_ps_enable},
+};
+
+/* How often two bytes of a leaf are the same, in 1/4096: 16 if they are all random
+ * Outside of the first two, literals hardly shrink or hardly matter; below the
+ * third, they take the time that looking less saves. */
+enum {
+    SAMPLED_MIN_BYTES = 4096,
+    SAME_MIN = 56, /* 64 are base64 */
+    SAME_MAX = 1024,
+    SAME_MIDDLE_MIN = 215
+};
+
 struct codec {
     ZSTD_CCtx *deflate;
     ZSTD_DCtx *inflate;
     int level;
     bool dense;
+    enum way way; /* as `deflate` is set; of level 1 only */
 };
 
-/* Level 1 for leaves of 16 to 256 KiB: its own table of 32 KiB does not leave
- * the first cache room for the rest (docs/design/speed.md). */
 static void
-tune(ZSTD_CCtx *deflate)
+set_way(struct codec *c, enum way way)
 {
-    (void)ZSTD_CCtx_setParameter(deflate, ZSTD_c_hashLog, 12);
-    (void)ZSTD_CCtx_setParameter(deflate, ZSTD_c_minMatch, 5);
+    const struct setting *s = &settings[way];
+
+    c->way = way;
+    (void)ZSTD_CCtx_setParameter(c->deflate, ZSTD_c_hashLog, s->hash_log);
+    (void)ZSTD_CCtx_setParameter(c->deflate, ZSTD_c_minMatch, s->min_match);
+    (void)ZSTD_CCtx_setParameter(c->deflate, ZSTD_c_targetLength,
+                                 s->target_length);
+    (void)ZSTD_CCtx_setParameter(c->deflate, ZSTD_c_literalCompressionMode,
+                                 (int)s->literals);
 }
 
-/* A target length makes level 1 look for matches at every other byte only. */
+static unsigned
+sameness(const uint8_t *p, size_t len)
+{
+    enum { RUNS = 16, RUN_BYTES = 32, SAMPLE_BYTES = RUNS * RUN_BYTES };
+    uint32_t counts[256] = {0}, pairs = 0;
+
+    for (size_t i = 0; i < RUNS; i++)
+        for (size_t k = 0; k < RUN_BYTES; k++)
+            counts[p[len / RUNS * i + k]]++;
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++)
+        pairs += counts[i] * counts[i];
+    return pairs / (SAMPLE_BYTES * SAMPLE_BYTES / 4096);
+}
+
+static enum way
+way_for(const struct codec *c, const uint8_t *p, size_t len)
+{
+    if (c->dense)
+        return WAY_DENSE;
+    if (len < SAMPLED_MIN_BYTES)
+        return WAY_MIDDLE;
+    unsigned same = sameness(p, len);
+    if (same < SAME_MIN || same > SAME_MAX)
+        return WAY_FAST;
+    return same < SAME_MIDDLE_MIN ? WAY_SPARSE : WAY_MIDDLE;
+}
+
 void
 codec_set_dense(struct codec *c, bool dense)
 {
-    if (c->level == 1 && c->dense != dense)
-        (void)ZSTD_CCtx_setParameter(c->deflate, ZSTD_c_targetLength,
-                                     dense ? 0 : 1);
     c->dense = dense;
 }
 
@@ -51,7 +109,7 @@ codec_new(int level)
     c->level = level;
     c->dense = true;
     if (level == 1)
-        tune(c->deflate);
+        set_way(c, WAY_DENSE);
     return c;
 }
 
@@ -85,6 +143,11 @@ codec_pack(struct codec *c, const void *p, size_t len, uint8_t *out)
     assert(len <= CODEC_PLAIN_MAX);
     memset(out, 0, CODEC_HEAD_BYTES);
     put_le32(out + 4, (uint32_t)len);
+    if (c->level == 1) {
+        enum way way = way_for(c, p, len);
+        if (way != c->way)
+            set_way(c, way);
+    }
     size_t n =
         ZSTD_compress2(c->deflate, payload, ZSTD_compressBound(len), p, len);
     if (ZSTD_isError(n) || n >= len) {

@@ -32,8 +32,9 @@ struct codec *codec_new(int level);
 void codec_free(struct codec *c); /* NULL is allowed */
 void codec_freep(struct codec **c);
 
-/* At level 1: take a fifth more time for frames that are a twentieth (of files)
- * to an eighth (of memory) smaller, as a new codec does, or not. */
+/* At level 1: take a sixth more time for frames that are a twentieth (of files)
+ * to an eighth (of memory) smaller, as a new codec does, or go by a sample of
+ * what is to be packed. */
 void codec_set_dense(struct codec *c, bool dense);
 
 /* Room that codec_pack needs for `len` bytes. */

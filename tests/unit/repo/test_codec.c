@@ -94,6 +94,45 @@ dense_frames_are_smaller(void **state)
     assert_true(at_first < fast);
 }
 
+/* Each of so many letters as often as the others: nothing but Huffman's code
+ * makes them smaller. */
+static size_t
+pack_letters(struct codec *c, unsigned letters, uint8_t *packed)
+{
+    uint64_t s = letters;
+
+    for (size_t i = 0; i < LEN; i++) {
+        s = s * UINT64_C(6364136223846793005) + 1442695040888963407U;
+        plain[i] = (uint8_t)('0' + (s >> 40) % letters);
+    }
+    return codec_pack(c, plain, LEN, packed);
+}
+
+static void
+what_the_code_of_letters_shrinks_gets_it(void **state)
+{
+    static const unsigned letters[] = {256, 16, 200, 64, 32, 256, 8, 128, 16};
+    CLEANUP(codec_freep) struct codec *c = codec_new(1);
+    CLEANUP(freep) uint8_t *packed = xmalloc(codec_room(LEN));
+    CLEANUP(freep) uint8_t *alone = xmalloc(codec_room(LEN));
+
+    (void)state;
+    codec_set_dense(c, false);
+    for (size_t i = 0; i < ARRAY_LEN(letters); i++) {
+        CLEANUP(codec_freep) struct codec *fresh = codec_new(1);
+        size_t n = pack_letters(c, letters[i], packed);
+        if (letters[i] <= 64)
+            assert_true(n < LEN * 8 / 10);
+        else
+            assert_int_equal(packed[0], CODEC_RAW);
+        /* What came before makes no difference. */
+        codec_set_dense(fresh, false);
+        assert_int_equal(pack_letters(fresh, letters[i], alone), n);
+        assert_memory_equal(alone, packed, n);
+        assert_round_trip(c, LEN, packed[0]);
+    }
+}
+
 static void
 nothing_is_written_past_the_room(void **state)
 {
@@ -165,6 +204,7 @@ main(void)
         cmocka_unit_test(what_shrinks_is_compressed_and_what_does_not_is_raw),
         cmocka_unit_test(all_levels_work),
         cmocka_unit_test(dense_frames_are_smaller),
+        cmocka_unit_test(what_the_code_of_letters_shrinks_gets_it),
         cmocka_unit_test(nothing_is_written_past_the_room),
         cmocka_unit_test(the_head_is_checked),
         cmocka_unit_test(a_damaged_frame_never_overflows),
