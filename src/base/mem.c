@@ -3,10 +3,14 @@
 
 #include <malloc.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/err.h"
 
 enum { LARGE_BYTES = 1 << 20 };
@@ -25,6 +29,17 @@ void
 mem_keep_little(void)
 {
     (void)mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
+}
+
+void
+mem_forget(void *p, size_t len)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = round_up((uintptr_t)p, page);
+    uintptr_t end = ((uintptr_t)p + len) / page * page;
+
+    if (first < end)
+        (void)madvise((void *)first, end - first, MADV_DONTNEED);
 }
 
 void *

@@ -34,6 +34,10 @@ struct err;
  */
 void mem_keep_little(void);
 
+/* Its content is of no use any more, and what it takes goes back to the kernel
+ * until it is written to again: for large blocks only. */
+void mem_forget(void *p, size_t len);
+
 void *xmalloc(size_t len);
 void *xcalloc(size_t n, size_t len);
 void *xrealloc(void *p, size_t len);

@@ -31,7 +31,7 @@ struct store;
 
 enum {
     INDEX_MAX_LOCATIONS = 8,
-    INDEX_RESIDENT_BYTES = 32 << 20,
+    INDEX_RESIDENT_BYTES = 16 << 20,
     /* A look at an entry has the kernel map what is around it, if it has that
      * in memory: 64 KiB, for which there is a setting, but no call. */
     INDEX_LOOKS = INDEX_RESIDENT_BYTES / (64 << 10)

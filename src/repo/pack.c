@@ -53,9 +53,21 @@ pack_free(struct pack *p)
     free(p);
 }
 
+static size_t
+pack_target(enum pack_kind kind)
+{
+    return kind == PACK_META ? PACK_META_TARGET_BYTES : PACK_TARGET_BYTES;
+}
+
 void
 pack_reset(struct pack *p, enum pack_kind kind)
 {
+    size_t most = pack_target(kind) + OBJECT_SEALED_MAX;
+
+    if (most < p->touched) { /* it would keep a large one's memory for long */
+        mem_forget(p->memory + FRONT_MAX_BYTES + most, p->touched - most);
+        p->touched = most;
+    }
     p->kind = kind;
     p->n_entries = 0;
     p->objects_len = 0;
@@ -68,7 +80,7 @@ pack_is_full(const struct pack *p, size_t len)
 {
     assert(len <= OBJECT_SEALED_MAX);
     return p->n_entries == PACK_MAX_ENTRIES ||
-           p->objects_len >= PACK_TARGET_BYTES ||
+           p->objects_len >= pack_target(p->kind) ||
            len > OBJECTS_ROOM - p->objects_len;
 }
 
@@ -93,6 +105,7 @@ pack_add(struct pack *p, enum object_type type,
     memcpy(entry->id, id, OBJECT_ID_BYTES);
     memcpy(p->memory + FRONT_MAX_BYTES + p->objects_len, sealed, len);
     p->objects_len += len;
+    p->touched = u64_max(p->touched, p->objects_len);
 }
 
 static void

@@ -24,7 +24,10 @@ struct err;
 struct keyring;
 
 enum {
-    PACK_TARGET_BYTES = 32 << 20, /* a writer closes a pack that has them */
+    /* A writer closes a pack that has them.  One of nodes fills slowly, and is
+     * open beside those of leaves. */
+    PACK_TARGET_BYTES = 32 << 20,
+    PACK_META_TARGET_BYTES = 8 << 20,
     PACK_MAX_BYTES = 64 << 20,
     PACK_MAX_ENTRIES = 16384,
     PACK_HEAD_BYTES = 40,
@@ -46,8 +49,8 @@ struct pack {
     struct pack_entry *entries;
     uint32_t n_entries;
     uint8_t *memory; /* room for the largest head, then the objects */
-    size_t objects_len;
-    uint8_t *bytes; /* once sealed: the pack, within `memory` */
+    size_t objects_len, touched; /* bytes of `memory` behind the head */
+    uint8_t *bytes;              /* once sealed: the pack, within `memory` */
     size_t len;
     uint8_t name[PACK_NAME_BYTES];
 };

@@ -8,7 +8,9 @@
  * MACHINE (whose password is "bench") has a backup of one empty disk.  It gets
  * one in which that disk has a leaf every 44 KiB, as leaves are on average, but
  * of one block only: what a command needs of memory depends on how many there
- * are, and the time to hash all of a large disk would say nothing about it.
+ * are, and the time to hash all of a large disk would say nothing about it. The
+ * last slots are full of what does not compress, so that packs are as large as
+ * they get when there is most beside them.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,13 +20,17 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/rand.h"
 #include "repo/manifest.h"
 #include "repo/repo.h"
 #include "repo/volume.h"
 #include "store/store.h"
 #include "work/cancel.h"
 
-enum { STEP_BLOCKS = 11 };
+enum {
+    STEP_BLOCKS = 11,
+    FULL_SLOTS = 40 /* more than there are packs in memory */
+};
 
 static void
 must(int rc, const struct err *e)
@@ -38,8 +44,12 @@ must(int rc, const struct err *e)
 static int
 fill(void *cookie, struct slot *s, struct err *e)
 {
-    (void)cookie;
     (void)e;
+    if (s->index >= *(const uint64_t *)cookie) {
+        rand_bytes(s->data, s->len);
+        slot_mark(s, 0, s->len);
+        return 0;
+    }
     for (uint32_t i = 0; i < VOLUME_SLOT_BLOCKS; i += STEP_BLOCKS) {
         uint8_t *p = s->data + (size_t)i * VOLUME_BLOCK_BYTES;
         memset(p, 0, VOLUME_BLOCK_BYTES);
@@ -77,8 +87,10 @@ main(int argc, char **argv)
     const struct manifest_volume *disk = &found->volumes[0];
     must(backup_begin(r, NULL, cancel, &b, &e), &e);
     must(volume_begin(b, disk->name, disk->root.size_bytes, &v, &e), &e);
-    for (uint64_t i = 0; i < disk->root.size_bytes / VOLUME_SLOT_BYTES; i++)
-        must(volume_fill(v, i, fill, NULL, &e), &e);
+    uint64_t slots = disk->root.size_bytes / VOLUME_SLOT_BYTES;
+    uint64_t full = slots - u64_min(slots, FULL_SLOTS);
+    for (uint64_t i = 0; i < slots; i++)
+        must(volume_fill(v, i, fill, &full, &e), &e);
     must(volume_end(&v, &root, &e), &e);
     m->machine = xstrdup(argv[3]);
     m->detail = json_deep_copy(found->detail);

@@ -227,6 +227,22 @@ large_blocks_are_returned(void **state)
     assert_int_equal(mallinfo2().hblkhd, before);
 }
 
+static void
+what_is_forgotten_is_given_back(void **state)
+{
+    enum { LEN = 8 << 20 };
+    CLEANUP(freep) uint8_t *p = xmalloc(LEN);
+
+    (void)state;
+    memset(p, 1, LEN);
+    mem_forget(p + 1000, LEN - 2000);
+    assert_int_equal(p[999], 1);
+    assert_int_equal(p[LEN - 1000], 1);
+    assert_int_equal(p[LEN / 2], 0); /* a new page */
+    mem_forget(p + 10, 1000);        /* no whole page */
+    assert_int_equal(p[10], 1);
+}
+
 int
 main(void)
 {
@@ -242,6 +258,7 @@ main(void)
         cmocka_unit_test(a_strangers_memory_is_zeroed),
         cmocka_unit_test(our_own_sizes_abort),
         cmocka_unit_test(large_blocks_are_returned),
+        cmocka_unit_test(what_is_forgotten_is_given_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -245,6 +245,13 @@ it_is_full_by_bytes_or_by_objects(void **state)
     assert_ok(
         pack_check(m->pack->bytes, m->pack->len, m->pack->name, &m->keys, e));
 
+    pack_reset(m->pack, PACK_META);
+    for (n = 0; !pack_is_full(m->pack, OBJECT_SEALED_MAX); n++)
+        pack_add(m->pack, OBJECT_NODE, id, 0, big, OBJECT_SEALED_MAX);
+    assert_true(m->pack->objects_len >= PACK_META_TARGET_BYTES &&
+                m->pack->objects_len <
+                    PACK_META_TARGET_BYTES + OBJECT_SEALED_MAX);
+
     pack_reset(m->pack, PACK_DATA);
     for (n = 0; !pack_is_full(m->pack, 1); n++)
         pack_add(m->pack, OBJECT_LEAF, id, 0, big, 1);
@@ -252,6 +259,29 @@ it_is_full_by_bytes_or_by_objects(void **state)
     pack_seal(m->pack, &m->keys);
     assert_ok(read_table(m, m->pack->bytes, m->pack->len, m->pack->len, &t, e));
     assert_int_equal(t.n, PACK_MAX_ENTRIES);
+}
+
+/* One that was full of leaves is not kept in memory for a few nodes. */
+static void
+one_of_nodes_takes_little_memory(void **state)
+{
+    struct made *m = *state;
+    CLEANUP(freep) uint8_t *big = xmalloc(OBJECT_SEALED_MAX);
+    const uint8_t *middle = m->pack->memory + PACK_TARGET_BYTES / 2;
+    uint8_t id[OBJECT_ID_BYTES] = {1};
+
+    memset(big, 0xaa, OBJECT_SEALED_MAX);
+    pack_reset(m->pack, PACK_DATA);
+    while (!pack_is_full(m->pack, OBJECT_SEALED_MAX))
+        pack_add(m->pack, OBJECT_LEAF, id, 0, big, OBJECT_SEALED_MAX);
+    pack_reset(m->pack, PACK_DATA);
+    assert_int_equal(*middle, 0xaa);
+    pack_reset(m->pack, PACK_META);
+    assert_int_equal(*middle, 0);
+    pack_add(m->pack, OBJECT_NODE, id, 0, big, OBJECT_SEALED_MAX);
+    pack_seal(m->pack, &m->keys);
+    assert_ok(
+        pack_check(m->pack->bytes, m->pack->len, m->pack->name, &m->keys, e));
 }
 
 int
@@ -271,6 +301,7 @@ main(void)
         TEST(the_front_alone_says_if_the_size_is_right),
         TEST(other_kinds_and_keys_are_refused),
         TEST(it_is_full_by_bytes_or_by_objects),
+        TEST(one_of_nodes_takes_little_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
