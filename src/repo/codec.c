@@ -29,9 +29,9 @@ static const struct setting {
     [WAY_DENSE] = {12, 5, 1, ZSTD_ps_enable},
 };
 
-/* How often two bytes of a leaf are the same, in 1/4096: 16 if they are all random
- * Outside of the first two, literals hardly shrink or hardly matter; below the
- * third, they take the time that looking less saves. */
+/* How often two bytes of a leaf are the same, in 1/4096: 16 if they are all
+ * random Outside of the first two, literals hardly shrink or hardly matter;
+ * below the third, they take the time that looking less saves. */
 enum {
     SAMPLED_MIN_BYTES = 4096,
     SAME_MIN = 56, /* 64 are base64 */
