@@ -33,6 +33,7 @@ def test_backup_and_all_that_follows(box):
     assert s['type'] == 'summary' and s['machine'] == 'web-01'
     assert s['method'] == 'live' and s['uuid'] == UUID
     assert s['pause_ms'] > 0 and s['seconds'] > 0
+    assert s['seconds'] > s['disks_seconds'] + s['memory_seconds'] > 0
     assert s['read_bytes'] > 4 << 20 and s['new_bytes'] > 4 << 20
     assert s['stored_bytes'] > 4 << 20 and s['warnings'] == []
     d, = s['disks']
