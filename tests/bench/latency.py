@@ -130,7 +130,7 @@ class Target:
         self.socket = folder + '/target.sock'
         self.process = subprocess.Popen(
             ['qemu-nbd', '-f', 'qcow2', '-k', self.socket, '-x', 'target',
-             path])
+             path], stderr=subprocess.DEVNULL)
         vmtest.wait_until(self._answers, 'qemu-nbd', 30)
 
     def _answers(self):

@@ -30,6 +30,7 @@ def seconds_of(event):
 
 def savevm(guest, name):
     """Milliseconds from QEMU's STOP to its RESUME event."""
+    guest.qmp.run('query-status')  # hear those of the backup, to forget them
     guest.qmp.events.clear()
     said = guest.qmp.run('human-monitor-command', timeout=1800,
                          command_line='savevm ' + name)

@@ -230,6 +230,8 @@ def test_limits(box):
                    ['--max-pause', '9']):
         r = box.run('backup', 'web-01', '--method', 'savevm', *option)
         assert r.code == 2 and option[0] in r.err, (option, r.err)
+    r = box.run('backup', 'web-01', '--no-tracking', '--persistent-bitmaps')
+    assert r.code == 2 and 'exclude each other' in r.err, r.err
 
 
 def test_too_long_a_pause(box):
