@@ -62,6 +62,7 @@ def measure(guest, vmkeep, rounds):
         gap = gap_since(guest, first)
         # It has bitmaps of ours; savevm, unlike loadvm, does not mind.
         saves.append(savevm(guest, f'bench{number}'))
+        guest.wait_reports(2, timeout=600)  # it tells of that one late, too
         print_row(number, f'{s["pause_ms"]:.1f}', f'{stopped:.1f}',
                   *(f'{s["pause"][k]:.1f}' for k in
                     ('stop_ms', 'arm_ms', 'ram_ms')),
