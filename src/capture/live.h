@@ -39,6 +39,7 @@ struct capture_options {
     uint64_t scratch_bytes;     /* what the guest may overwrite; 0: no limit */
     uint64_t min_free_bytes;    /* to be left in scratch_dir; 0: the default */
     bool no_tracking;           /* read all of each disk, and leave no bitmap */
+    bool keep_bitmaps;          /* in the images that can, over a restart */
     const char *const *exclude; /* names of disks to be left out,
                                    NULL-terminated; NULL: none */
     const char *agent;     /* socket of the guest agent; NULL: look for it */
@@ -80,6 +81,7 @@ struct capture_result {
     const char *consistency; /* one of the above */
     uint64_t frozen_us;      /* how long its file systems were */
     uint64_t duration_ns;
+    uint64_t disks_ns, memory_ns; /* of that: they were read, and stored */
     char *warnings[CAPTURE_MAX_WARNINGS];
     size_t n_warnings;
 };

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "capture/labels.h"
 #include "capture/live.h"
+#include "capture/tracking.h"
 
 struct backup_writer;
 struct cancel;
@@ -54,8 +55,10 @@ struct live_disk {
     /* Either the same disk in the backup that this one is built on, borrowed
      * from live.base, and a bitmap of what has changed; or why not. */
     const struct volume_root *base;
+    char base_bitmap[TRACKING_NAME_MAX]; /* what was written since */
     char changed[LABEL_MAX];
     const char *why_full;
+    char bitmap[TRACKING_NAME_MAX]; /* for the next one */
     uint64_t read_bytes;
 };
 

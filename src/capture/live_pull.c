@@ -239,13 +239,18 @@ live_pull(struct live *l, struct err *e)
         if (!l->by_fuse && export_disk(l, &l->disks[i], e) == -1)
             return err_wrap(e, "disk %s of machine %s", l->disks[i].disk->name,
                             l->machine->name);
+    uint64_t begin = clock_mono_ns();
     int rc = pull_disks(l, e);
     if (rc == -1 && blames_base(l, e)) {
         live_warn(l, xasprintf("read in full: %s", e->msg));
         err_clear(e);
         rc = pull_disks_anew(l, e);
     }
+    uint64_t then = clock_mono_ns();
+    l->result->disks_ns = then - begin;
     if (rc == -1 || l->disks_only)
         return rc;
-    return pull_ram(l, e);
+    rc = pull_ram(l, e);
+    l->result->memory_ns = clock_mono_ns() - then;
+    return rc;
 }

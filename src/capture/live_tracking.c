@@ -7,6 +7,7 @@
  * on: should this backup fail, nothing is lost.
  */
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,13 +80,27 @@ all_full(struct live *l, const char *why)
     }
 }
 
+/* Of the disk, since that backup: in QEMU's memory, or kept in the image. */
+static const struct bitmap *
+find_bitmap(const struct live *l, struct live_disk *d, const char *backup,
+            const struct bitmap *bitmaps, size_t n, bool *out_kept)
+{
+    tracking_name(d->base_bitmap, repo_id(l->repo), backup);
+    const struct bitmap *b =
+        bitmaps_find(bitmaps, n, d->disk->node, d->base_bitmap);
+    if (b)
+        return b;
+    tracking_kept_name(d->base_bitmap, repo_id(l->repo), backup, d->disk->name);
+    *out_kept = true;
+    return bitmaps_find(bitmaps, n, d->disk->node, d->base_bitmap);
+}
+
 /* Decide for each disk; true if any can be built on the backup `base`. */
 static bool
 judge(struct live *l, struct manifest *base, const struct bitmap *bitmaps,
       size_t n)
 {
     CLEANUP(machine_freep) struct machine *then = NULL;
-    char name[TRACKING_NAME_MAX];
     struct err ignored = {0};
     bool any = false;
 
@@ -94,13 +109,15 @@ judge(struct live *l, struct manifest *base, const struct bitmap *bitmaps,
         all_full(l, "the backup before does not say what it is of");
         return false;
     }
-    tracking_name(name, repo_id(l->repo), base->id);
     for (size_t i = 0; i < l->n_disks; i++) {
         struct live_disk *d = &l->disks[i];
-        const struct bitmap *b = bitmaps_find(bitmaps, n, d->disk->node, name);
+        bool kept = false;
+        const struct bitmap *b = find_bitmap(l, d, base->id, bitmaps, n, &kept);
         CLEANUP(freep) char *volume = xasprintf("disk/%s", d->disk->name);
         d->base = NULL;
-        d->why_full = tracking_doubt(l->machine, d->disk, b, then, base);
+        d->why_full =
+            tracking_doubt(l->machine, d->disk, b,
+                           kept && l->options->keep_bitmaps, then, base);
         if (d->why_full)
             continue;
         d->base = &manifest_volume(base, volume)->root;
@@ -139,8 +156,8 @@ choose_base(struct live *l, struct candidates *c, struct err *e)
         return -1;
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < n; i++) {
-        const char *id = tracking_backup(bitmaps[i].name, repo_id(l->repo));
-        if (id)
+        char id[BACKUP_ID_LEN + 1];
+        if (tracking_parse(bitmaps[i].name, repo_id(l->repo), id))
             rc = find_candidate(l, c, id, e);
     }
     if (c->n_gone > 0)
@@ -186,19 +203,43 @@ live_name_tracking(struct live *l)
     free(l->intent->bitmap);
     l->intent->bitmap = xcalloc(1, TRACKING_NAME_MAX);
     tracking_name(l->intent->bitmap, repo_id(l->repo), l->manifest->id);
-    for (size_t i = 0; i < l->n_disks; i++)
-        if (l->disks[i].base)
-            label_make(l->disks[i].changed, l->intent->run, LABEL_CHANGED, i);
+    for (size_t i = 0; i < l->n_disks; i++) {
+        struct live_disk *d = &l->disks[i];
+        if (l->options->keep_bitmaps && d->disk->keeps_bitmaps)
+            tracking_kept_name(d->bitmap, repo_id(l->repo), l->manifest->id,
+                               d->disk->name);
+        else
+            (void)snprintf(d->bitmap, sizeof(d->bitmap), "%s",
+                           l->intent->bitmap);
+        if (d->base)
+            label_make(d->changed, l->intent->run, LABEL_CHANGED, i);
+    }
+}
+
+/* What cannot be kept can still be had until QEMU ends. */
+static int
+add_bitmap(struct live *l, struct live_disk *d, uint64_t grain, struct err *e)
+{
+    struct err why = {0};
+
+    if (strcmp(d->bitmap, l->intent->bitmap) != 0) {
+        if (bitmap_add_kept(l->qmp, d->disk->node, d->bitmap, grain, &why) == 0)
+            return 0;
+        live_warn(l, xasprintf("the changes of disk %s are not kept when QEMU "
+                               "ends: %s",
+                               d->disk->name, why.msg));
+        (void)snprintf(d->bitmap, sizeof(d->bitmap), "%s", l->intent->bitmap);
+    }
+    return bitmap_add(l->qmp, d->disk->node, d->bitmap, grain, e);
 }
 
 int
 live_prepare_tracking(struct live *l, struct err *e)
 {
     for (size_t i = 0; l->intent->bitmap[0] && i < l->n_disks; i++) {
-        const struct live_disk *d = &l->disks[i];
+        struct live_disk *d = &l->disks[i];
         uint64_t grain = tracking_grain_bytes(d->disk->size_bytes);
-        if (bitmap_add(l->qmp, d->disk->node, l->intent->bitmap, grain, e) ==
-                -1 ||
+        if (add_bitmap(l, d, grain, e) == -1 ||
             (d->base &&
              bitmap_add(l->qmp, d->disk->node, d->changed, grain, e) == -1))
             return err_wrap(e, "changes of disk %s cannot be tracked",
@@ -226,17 +267,14 @@ int
 live_send_tracking(struct live *l, uint64_t *out_ticket, struct err *e)
 {
     json_t *actions = json_array();
-    char from[TRACKING_NAME_MAX];
 
-    if (l->base)
-        tracking_name(from, repo_id(l->repo), l->base->id);
     for (size_t i = 0; i < l->n_disks; i++) {
         const struct live_disk *d = &l->disks[i];
-        json_array_append_new(actions,
-                              enable_action(d->disk->node, l->intent->bitmap));
+        json_array_append_new(actions, enable_action(d->disk->node, d->bitmap));
         if (d->base)
-            json_array_append_new(actions,
-                                  copy_action(d->disk->node, from, d->changed));
+            json_array_append_new(
+                actions,
+                copy_action(d->disk->node, d->base_bitmap, d->changed));
     }
     return qmp_send(l->qmp, "transaction",
                     json_pack("{s:o}", "actions", actions), out_ticket, e);
@@ -253,9 +291,10 @@ remove_older(struct live *l, struct err *e)
     if (bitmaps_list(l->qmp, &all, &n, e) == -1)
         return -1;
     for (size_t i = 0; i < n; i++) {
-        const char *id = tracking_backup(all[i].name, repo_id(l->repo));
+        char id[BACKUP_ID_LEN + 1];
         struct err later = {0};
-        if (!id || (l->tracked && strcmp(id, l->manifest->id) == 0))
+        if (!tracking_parse(all[i].name, repo_id(l->repo), id) ||
+            (l->tracked && strcmp(id, l->manifest->id) == 0))
             continue;
         if (bitmap_remove(l->qmp, all[i].node, all[i].name,
                           rc == 0 ? e : &later) == -1)

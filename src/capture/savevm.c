@@ -508,12 +508,18 @@ savevm_pull(struct live *l, struct err *e)
     l->total_bytes = l->machine->ram_bytes;
     for (size_t i = 0; i < l->n_disks; i++)
         l->total_bytes += l->disks[i].disk->size_bytes;
+    uint64_t begin = clock_mono_ns();
     int rc = pull_disks(l, e);
     if (rc == -1 && may_blame_base(l, e)) {
         err_clear(e);
         rc = pull_disks_anew(l, e);
     }
-    return rc == -1 ? -1 : live_pull_spool(l, e);
+    uint64_t then = clock_mono_ns();
+    l->result->disks_ns = then - begin;
+    if (rc == 0)
+        rc = live_pull_spool(l, e);
+    l->result->memory_ns = clock_mono_ns() - then;
+    return rc;
 }
 
 const struct capture_way savevm_way = {

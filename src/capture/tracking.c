@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "qemu/bitmaps.h"
+#include "qemu/disks.h"
 #include "qemu/machine.h"
 #include "repo/manifest.h"
 #include "repo/repo.h"
@@ -46,6 +47,32 @@ tracking_backup(const char *name, const char *repository)
     return strlen(name) == BACKUP_ID_LEN && hex_is(name) ? name : NULL;
 }
 
+void
+tracking_kept_name(char *out, const char *repository, const char *backup,
+                   const char *disk)
+{
+    assert(disk_name_is_fit(disk));
+    tracking_name(out, repository, backup);
+    size_t len = strlen(out);
+    (void)snprintf(out + len, TRACKING_NAME_MAX - len, ":%s", disk);
+}
+
+bool
+tracking_parse(const char *name, const char *repository, char *out_backup)
+{
+    CLEANUP(freep) char *head = xstrdup(name);
+    size_t len = strlen(prefix) + REPO_ID_LEN + 1 + BACKUP_ID_LEN;
+
+    if (strlen(name) > len && name[len] == ':' &&
+        disk_name_is_fit(name + len + 1))
+        head[len] = '\0';
+    const char *backup = tracking_backup(head, repository);
+    if (!backup)
+        return false;
+    memcpy(out_backup, backup, BACKUP_ID_LEN + 1);
+    return true;
+}
+
 static const struct disk *
 disk_of(const struct machine *m, const char *name)
 {
@@ -62,7 +89,7 @@ bitmap_doubt(const struct bitmap *b)
         return "it has no bitmap of the backup before: it is new, or was "
                "replaced";
     if (b->inconsistent)
-        return "its bitmap is inconsistent";
+        return "its bitmap is inconsistent: QEMU was killed";
     if (b->busy)
         return "its bitmap is in use by somebody else";
     if (!b->recording)
@@ -70,9 +97,38 @@ bitmap_doubt(const struct bitmap *b)
     return NULL;
 }
 
+/* Is it the very process that had the bitmap added? */
+static const char *
+process_doubt(const struct machine *now, const struct machine *then)
+{
+    if (now->pid == 0 || now->start_time == 0)
+        return "which process the machine is, is not known";
+    if (now->pid != then->pid || now->start_time != then->start_time)
+        return "QEMU has been restarted, or the machine has moved";
+    return NULL;
+}
+
+/* Out of the image: then it must be an image that says all there is to say,
+ * whatever had it open meanwhile. */
+static const char *
+image_doubt(const struct machine *now, const struct disk *d,
+            const struct bitmap *b, const struct machine *then)
+{
+    if (!b->persistent)
+        return "QEMU has been restarted, or the machine has moved, and its "
+               "bitmap was not kept";
+    if (!d->keeps_bitmaps)
+        return "QEMU has been restarted, and not all writes to this image are "
+               "told by a bitmap in it";
+    if (strcmp(now->uuid, then->uuid) != 0 ||
+        strcmp(now->name, then->name) != 0)
+        return "the machine has another name now";
+    return NULL;
+}
+
 const char *
 tracking_doubt(const struct machine *now, const struct disk *d,
-               const struct bitmap *b, const struct machine *then,
+               const struct bitmap *b, bool kept, const struct machine *then,
                const struct manifest *base)
 {
     const char *doubt = bitmap_doubt(b);
@@ -82,13 +138,16 @@ tracking_doubt(const struct machine *now, const struct disk *d,
 
     if (doubt)
         return doubt;
-    if (now->pid == 0 || now->start_time == 0)
-        return "which process the machine is, is not known";
-    if (now->pid != then->pid || now->start_time != then->start_time)
-        return "QEMU has been restarted, or the machine has moved";
+    doubt = process_doubt(now, then);
+    bool restarted = doubt;
+    if (doubt && kept)
+        doubt = image_doubt(now, d, b, then);
+    if (doubt)
+        return doubt;
     if (!before || !volume)
         return "the backup before does not have it";
-    if (strcmp(before->node, d->node) != 0 ||
+    /* QEMU makes up another name of a node in each process. */
+    if ((!restarted && strcmp(before->node, d->node) != 0) ||
         strcmp(before->format, d->format) != 0 ||
         strcmp(before->filename, d->filename) != 0)
         return "another image is in its place";

@@ -325,6 +325,16 @@ put_drives_back(struct qmp *q, const struct intent *in, const char *prefix,
 
 /* ---- bitmaps ------------------------------------------------------------ */
 
+/* One that the run added, kept in the image (its name goes on) or not. */
+static bool
+is_tracking(const struct intent *in, const char *name)
+{
+    size_t len = strlen(in->bitmap);
+
+    return len > 0 && strncmp(name, in->bitmap, len) == 0 &&
+           (name[len] == '\0' || name[len] == ':');
+}
+
 static int
 remove_bitmaps(struct qmp *q, const struct intent *in, const char *prefix,
                bool tracking, struct err *e)
@@ -337,7 +347,7 @@ remove_bitmaps(struct qmp *q, const struct intent *in, const char *prefix,
         return -1;
     for (size_t i = 0; i < n; i++)
         if (text_starts(all[i].name, prefix) ||
-            (tracking && in->bitmap[0] && strcmp(all[i].name, in->bitmap) == 0))
+            (tracking && is_tracking(in, all[i].name)))
             tried(&t, bitmap_remove(q, all[i].node, all[i].name, e), e);
     bitmaps_free(all, n);
     *e = t.first;

@@ -442,6 +442,11 @@ take_limits(struct batch *b, struct err *e)
         return -1;
     o->cbw_timeout_s = (unsigned)stall;
     o->no_tracking = args_has(a, "no-tracking");
+    o->keep_bitmaps = args_has(a, "persistent-bitmaps");
+    if (o->no_tracking && o->keep_bitmaps)
+        return err_set(e, ERR_USAGE,
+                       "--no-tracking and --persistent-bitmaps exclude each "
+                       "other");
     o->scratch_dir = args_value(a, "scratch");
     return 0;
 }
@@ -582,6 +587,11 @@ static const struct option_spec options[] = {
     {"no-tracking", 0, NULL,
      "read all of each disk, not only what has changed since the last backup, "
      "and take the marks out of the machine that the next one would need"},
+    {"persistent-bitmaps", 0, NULL,
+     "have QEMU keep the marks of what changes in the qcow2 images when it "
+     "ends, "
+     "so that the next backup after a restart need not read all either; read "
+     "the manual first"},
     {NULL, 0, NULL, NULL}};
 
 static const struct example examples[] = {

@@ -77,14 +77,14 @@ saved_json(const struct capture_result *r)
         (void)json_array_append_new(warnings, print_json(r->warnings[i]));
     return json_pack(
         "{s:s, s:o, s:o, s:s, s:s*, s:s, s:f, s:f, s:o, s:I, s:I, s:I, s:f, "
-        "s:o, "
-        "s:o}",
+        "s:f, s:f, s:o, s:o}",
         "backup_id", m->id, "machine", print_json(m->machine), "uuid",
         print_json(m->uuid), "method", m->method, "consistency", r->consistency,
         "time", time, "frozen_ms", (double)r->frozen_us / 1e3, "pause_ms",
         (double)r->pause.total_us / 1e3, "pause", pause_json(&r->pause),
         "read_bytes", (json_int_t)m->read_bytes, "new_bytes",
         (json_int_t)m->new_bytes, "stored_bytes", (json_int_t)m->stored_bytes,
-        "seconds", (double)r->duration_ns / 1e9, "disks", disks_json(r),
-        "warnings", warnings);
+        "seconds", (double)r->duration_ns / 1e9, "disks_seconds",
+        (double)r->disks_ns / 1e9, "memory_seconds", (double)r->memory_ns / 1e9,
+        "disks", disks_json(r), "warnings", warnings);
 }

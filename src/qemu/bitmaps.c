@@ -112,15 +112,29 @@ bitmaps_find(const struct bitmap *b, size_t n, const char *node,
     return NULL;
 }
 
-int
-bitmap_add(struct qmp *q, const char *node, const char *name,
-           uint64_t granularity_bytes, struct err *e)
+static int
+add_bitmap(struct qmp *q, const char *node, const char *name,
+           uint64_t granularity_bytes, bool kept, struct err *e)
 {
     return qmp_run(q, "block-dirty-bitmap-add",
                    json_pack("{s:s, s:s, s:I, s:b, s:b}", "node", node, "name",
                              name, "granularity", (json_int_t)granularity_bytes,
-                             "persistent", 0, "disabled", 1),
+                             "persistent", kept, "disabled", 1),
                    NULL, e);
+}
+
+int
+bitmap_add(struct qmp *q, const char *node, const char *name,
+           uint64_t granularity_bytes, struct err *e)
+{
+    return add_bitmap(q, node, name, granularity_bytes, false, e);
+}
+
+int
+bitmap_add_kept(struct qmp *q, const char *node, const char *name,
+                uint64_t granularity_bytes, struct err *e)
+{
+    return add_bitmap(q, node, name, granularity_bytes, true, e);
 }
 
 int

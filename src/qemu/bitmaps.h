@@ -47,6 +47,10 @@ const struct bitmap *bitmaps_find(const struct bitmap *b, size_t n,
  * has a bit for so many bytes: a power of two, 512 at least. */
 int bitmap_add(struct qmp *q, const char *node, const char *name,
                uint64_t granularity_bytes, struct err *e);
+/* The same, and QEMU keeps it in the image, which must be one that can (struct
+ * disk: keeps_bitmaps), when it closes it. */
+int bitmap_add_kept(struct qmp *q, const char *node, const char *name,
+                    uint64_t granularity_bytes, struct err *e);
 int bitmap_remove(struct qmp *q, const char *node, const char *name,
                   struct err *e);
 

@@ -119,6 +119,25 @@ disk_qdev_path(const char *qdev)
     return xasprintf("%s%s", peripheral, qdev);
 }
 
+/* An image below, or a data file, can be changed by what does not see the
+ * bitmap.  Without flushes the mark "in use" may not be on the disk when the
+ * host dies, but data that was written after it. */
+static bool
+keeps_bitmaps(const json_t *inserted, const json_t *image)
+{
+    const json_t *specific =
+        json_object_get(json_object_get(image, "format-specific"), "data");
+    const json_t *cache = json_object_get(inserted, "cache");
+    const json_t *depth = json_object_get(inserted, "backing_file_depth");
+
+    return strcmp(string_or(inserted, "drv", ""), "qcow2") == 0 &&
+           strcmp(string_or(specific, "compat", ""), "1.1") == 0 &&
+           !json_object_get(specific, "data-file") &&
+           !json_object_get(image, "backing-filename") &&
+           json_is_integer(depth) && json_integer_value(depth) == 0 &&
+           json_is_false(json_object_get(cache, "no-flush"));
+}
+
 static int
 read_one(const json_t *block, const json_t *inserted, struct disk *d,
          struct err *e)
@@ -136,6 +155,7 @@ read_one(const json_t *block, const json_t *inserted, struct disk *d,
     d->size_bytes = (uint64_t)json_integer_value(size);
     d->read_only = json_is_true(json_object_get(inserted, "ro"));
     d->removable = json_is_true(json_object_get(block, "removable"));
+    d->keeps_bitmaps = keeps_bitmaps(inserted, image);
     if (!d->node[0] || !d->format[0])
         return err_set(e, ERR_QEMU, "query-block: a medium without a node");
     return 0;

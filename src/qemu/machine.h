@@ -29,6 +29,10 @@ struct disk {
     uint64_t size_bytes;
     bool read_only; /* nothing in it can change: not part of the instant */
     bool removable;
+    /* A dirty bitmap that QEMU keeps in its image tells of all writes to it: a
+     * qcow2 image (version 3), all data in that one file, nothing below it, and
+     * flushes reach it.  Only of a disk that QEMU was asked about. */
+    bool keeps_bitmaps;
 };
 
 struct machine {

@@ -33,6 +33,7 @@ def test_backup_and_all_that_follows(box):
     assert s['type'] == 'summary' and s['machine'] == 'web-01'
     assert s['method'] == 'live' and s['uuid'] == UUID
     assert s['pause_ms'] > 0 and s['seconds'] > 0
+    assert s['seconds'] > s['disks_seconds'] + s['memory_seconds'] > 0
     assert s['read_bytes'] > 4 << 20 and s['new_bytes'] > 4 << 20
     assert s['stored_bytes'] > 4 << 20 and s['warnings'] == []
     d, = s['disks']
@@ -229,6 +230,8 @@ def test_limits(box):
                    ['--max-pause', '9']):
         r = box.run('backup', 'web-01', '--method', 'savevm', *option)
         assert r.code == 2 and option[0] in r.err, (option, r.err)
+    r = box.run('backup', 'web-01', '--no-tracking', '--persistent-bitmaps')
+    assert r.code == 2 and 'exclude each other' in r.err, r.err
 
 
 def test_too_long_a_pause(box):

@@ -16,6 +16,9 @@ class Timeout(Exception):
 
 
 def _die_with_parent():
+    # A shell ignores it for what it starts in the background, and that is
+    # inherited.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 

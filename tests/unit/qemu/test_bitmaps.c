@@ -120,6 +120,13 @@ test_real(void **state)
     assert_non_null(mine);
     assert_false(mine->recording || mine->busy || mine->persistent);
     bitmaps_free(b, n);
+    assert_works(bitmap_add_kept(q, "a", "kept", 4096, &e), &e);
+    assert_works(bitmaps_list(q, &b, &n, &e), &e);
+    const struct bitmap *kept = bitmaps_find(b, n, "a", "kept");
+    assert_non_null(kept);
+    assert_true(kept->persistent && !kept->recording);
+    bitmaps_free(b, n);
+    assert_works(bitmap_remove(q, "a", "kept", &e), &e);
     assert_works(bitmap_remove(q, "a", "mine", &e), &e);
     assert_fails(bitmap_remove(q, "a", "mine", &e), &e, ERR_QEMU, "mine");
     err_clear(&e);

@@ -66,6 +66,57 @@ test_names(void **state)
     json_decref(list);
 }
 
+/* Does a disk of which QEMU says this keep bitmaps? */
+static bool
+keeps(const char *drv, const char *image, const char *cache, int depth)
+{
+    json_t *list = json_pack("[o]", block("a", NULL, "n"));
+    json_t *in = json_object_get(json_array_get(list, 0), "inserted");
+    struct disk *d = NULL;
+    size_t n = 0;
+    struct err e = {0};
+
+    json_t *more = json_loads(image, 0, NULL);
+    assert_non_null(more);
+    (void)json_object_update(json_object_get(in, "image"), more);
+    json_decref(more);
+    (void)json_object_set_new(in, "drv", json_string(drv));
+    (void)json_object_set_new(in, "backing_file_depth", json_integer(depth));
+    if (cache)
+        (void)json_object_set_new(in, "cache", json_loads(cache, 0, NULL));
+    assert_works(disks_read(list, &d, &n, &e), &e);
+    bool answer = d[0].keeps_bitmaps;
+    disks_free(d, n);
+    json_decref(list);
+    return answer;
+}
+
+#define SPECIFIC(more) "{\"format-specific\": {\"data\": {" more "}}}"
+
+static void
+test_keeps_bitmaps(void **state)
+{
+    static const char good[] = SPECIFIC("\"compat\": \"1.1\"");
+    static const char flushed[] = "{\"no-flush\": false}";
+
+    (void)state;
+    assert_true(keeps("qcow2", good, flushed, 0));
+    assert_false(keeps("raw", good, flushed, 0));
+    assert_false(keeps("qcow2", SPECIFIC("\"compat\": \"0.10\""), flushed, 0));
+    assert_false(keeps("qcow2",
+                       SPECIFIC("\"compat\": \"1.1\", \"data-file\": \"x\""),
+                       flushed, 0));
+    assert_false(keeps("qcow2",
+                       "{\"backing-filename\": \"b\", \"format-specific\": "
+                       "{\"data\": {\"compat\": \"1.1\"}}}",
+                       flushed, 0));
+    assert_false(keeps("qcow2", good, flushed, 1));
+    assert_false(keeps("qcow2", good, "{\"no-flush\": true}", 0));
+    /* What QEMU does not say is no. */
+    assert_false(keeps("qcow2", good, NULL, 0));
+    assert_false(keeps("qcow2", "{}", flushed, 0));
+}
+
 static void
 test_long_names(void **state)
 {
@@ -190,9 +241,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names), cmocka_unit_test(test_long_names),
-        cmocka_unit_test(test_fit),   cmocka_unit_test(test_fields),
-        cmocka_unit_test(test_bad),   cmocka_unit_test(devices_by_path),
+        cmocka_unit_test(test_names),      cmocka_unit_test(test_keeps_bitmaps),
+        cmocka_unit_test(test_long_names), cmocka_unit_test(test_fit),
+        cmocka_unit_test(test_fields),     cmocka_unit_test(test_bad),
+        cmocka_unit_test(devices_by_path),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
