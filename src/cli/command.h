@@ -49,6 +49,7 @@ extern const struct command cmd_list;
 extern const struct command cmd_show;
 extern const struct command cmd_restore;
 extern const struct command cmd_extract;
+extern const struct command cmd_copy;
 extern const struct command cmd_forget;
 extern const struct command cmd_prune;
 extern const struct command cmd_check;

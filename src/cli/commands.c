@@ -16,6 +16,7 @@ const struct command *const commands[] = {
     &cmd_show,
     &cmd_restore,
     &cmd_extract,
+    &cmd_copy,
     &cmd_forget,
     &cmd_prune,
     &cmd_check,
