@@ -92,7 +92,8 @@ session_ask_new(const struct cli *c, const char *subject, struct secret *out,
 }
 
 static int
-open_store(const char *address, struct session *out, struct err *e)
+open_store(const struct cli *c, const char *address, struct session *out,
+           struct err *e)
 {
     int found = session_probe(address, &out->store, e);
 
@@ -100,6 +101,8 @@ open_store(const char *address, struct session *out, struct err *e)
         (void)err_set(e, ERR_NOREPO, "there is no repository at %s", address);
         return err_hint(e, "`vmkeep init %s` makes one", address);
     }
+    if (found == 1)
+        store_set_rates(out->store, c->upload, c->download);
     return found == -1 ? -1 : 0;
 }
 
@@ -124,7 +127,7 @@ session_open(const struct cli *c, struct session *out, struct err *e)
     const char *address = session_address(c, e);
 
     *out = (struct session){0};
-    if (!address || open_store(address, out, e) == -1 ||
+    if (!address || open_store(c, address, out, e) == -1 ||
         session_ask(c, address, false, &password, e) == -1)
         return -1;
     return open_repo(args_value(&c->args, "key"), "VMKEEP_KEY", &password, out,
@@ -143,7 +146,7 @@ session_open_to(const struct cli *c, struct session *out, struct err *e)
         .which = SECRET_TO};
 
     *out = (struct session){0};
-    if (open_store(address, out, e) == -1 ||
+    if (open_store(c, address, out, e) == -1 ||
         secret_get(&ways, &password, e) == -1)
         return -1;
     return open_repo(args_value(&c->args, "to-key"), "VMKEEP_TO_KEY", &password,
@@ -168,7 +171,7 @@ session_open_quietly(const struct cli *c, struct session *out, struct err *e)
     int found = secret_at_hand(&ways, &password, e);
     if (found != 1)
         return found;
-    if (open_store(address, out, e) == -1 ||
+    if (open_store(c, address, out, e) == -1 ||
         open_repo(args_value(&c->args, "key"), "VMKEEP_KEY", &password, out,
                   e) == -1)
         return -1;

@@ -194,6 +194,13 @@ store_set_cancel(struct store *st, struct cancel *c)
         st->ops->set_cancel(st, c);
 }
 
+void
+store_set_rates(struct store *st, struct rate *upload, struct rate *download)
+{
+    if (st->ops->set_rates)
+        st->ops->set_rates(st, upload, download);
+}
+
 const char *
 store_address(const struct store *st)
 {

@@ -27,6 +27,7 @@
 struct buf;
 struct cancel;
 struct err;
+struct rate;
 struct store;
 
 enum { STORE_NAME_MAX = 240, STORE_GRACE_MS = 3000 };
@@ -58,6 +59,12 @@ void store_closep(struct store **st);
  * what became of it.  To be called while no operation is under way.
  */
 void store_set_cancel(struct store *st, struct cancel *c);
+
+/* From now on what is written to and read from the storage keeps to these
+ * (borrowed; NULL: no limit), with all others that share them.  As for
+ * store_set_cancel; what store_open does is not counted. */
+void store_set_rates(struct store *st, struct rate *upload,
+                     struct rate *download);
 
 /* As given by the user, without credentials; borrowed. */
 const char *store_address(const struct store *st);

@@ -473,6 +473,12 @@ s3_set_cancel(struct store *st, struct cancel *c)
     s3_http_set_cancel(((struct s3_store *)st)->http, c);
 }
 
+static void
+s3_set_rates(struct store *st, struct rate *up, struct rate *down)
+{
+    s3_http_set_rates(((struct s3_store *)st)->http, up, down);
+}
+
 static const struct store_ops s3_ops = {
     .put = s3_put,
     .get = s3_get,
@@ -481,6 +487,7 @@ static const struct store_ops s3_ops = {
     .list = s3_list,
     .remove = s3_remove,
     .set_cancel = s3_set_cancel,
+    .set_rates = s3_set_rates,
     .close = s3_close,
 };
 
