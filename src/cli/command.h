@@ -55,6 +55,7 @@ extern const struct command cmd_prune;
 extern const struct command cmd_check;
 extern const struct command cmd_repair;
 extern const struct command cmd_stats;
+extern const struct command cmd_doctor;
 extern const struct command cmd_key;
 extern const struct command cmd_debug;
 extern const struct command cmd_help;

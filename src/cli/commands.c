@@ -22,6 +22,7 @@ const struct command *const commands[] = {
     &cmd_check,
     &cmd_repair,
     &cmd_stats,
+    &cmd_doctor,
     &cmd_key,
     &cmd_debug,
     &cmd_help,

@@ -269,6 +269,14 @@ store_remove(struct store *st, const char *name, struct err *e)
     return st->ops->remove(st, name, e);
 }
 
+void
+store_get_traits(struct store *st, struct store_traits *out)
+{
+    *out = (struct store_traits){0};
+    if (st->ops->traits)
+        st->ops->traits(st, out);
+}
+
 int
 store_tidy(struct store *st, struct err *e)
 {

@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -609,6 +610,23 @@ dir_set_rates(struct store *st, struct rate *up, struct rate *down)
     d->down = down;
 }
 
+static void
+dir_traits(struct store *st, struct store_traits *out)
+{
+    struct dir_store *d = (struct dir_store *)st;
+    struct statvfs v;
+
+    if (fstatvfs(d->place.fd, &v) == 0 && v.f_frsize > 0) {
+        out->has_space = u64_mul(v.f_bavail, v.f_frsize, &out->free_bytes) &&
+                         u64_mul(v.f_blocks, v.f_frsize, &out->total_bytes);
+    }
+    out->syncs_files = STORE_YES; /* or store_put fails */
+    if (fsync(d->place.fd) == 0)
+        out->syncs_folders = STORE_YES;
+    else
+        out->syncs_folders = STORE_NO;
+}
+
 static const struct store_ops dir_ops = {
     .put = dir_put,
     .get = dir_get,
@@ -619,6 +637,7 @@ static const struct store_ops dir_ops = {
     .tidy = dir_tidy,
     .set_cancel = dir_set_cancel,
     .set_rates = dir_set_rates,
+    .traits = dir_traits,
     .close = dir_close,
 };
 

@@ -336,6 +336,83 @@ def test_copy_s3_to_sftp(box):
     server.stop()
 
 
+def markers(repo):
+    return sorted(n for _, _, names in os.walk(os.path.join(repo, 'sess'))
+                  for n in names)
+
+
+def doctor(box, code, *args, **how):
+    r = box.run('doctor', '--json', *args, **how)
+    assert r.code == code, (r.code, r.out, r.err)
+    d = r.json()
+    return d, {c['check']: c['result'] for c in d['checks']}
+
+
+def host_key(box):
+    r = box.run('key', 'add', '--role', 'host',
+                env={'VMKEEP_NEW_PASSWORD': 'host'})
+    assert r.code == 0, r.err
+    return {'VMKEEP_PASSWORD': 'host'}
+
+
+def test_doctor_directory(box):
+    """doctor: a folder; nothing is left behind; who can delete is told"""
+    repo = box.path('repo')
+    box.env.update(VMKEEP_PASSWORD=PASSWORD, VMKEEP_REPOSITORY=repo)
+    ok(box, 'init', repo)
+    ok(box, 'import', image(box, 'web.raw', 1, 9 * MIB), '--name', 'web')
+    before = markers(repo)
+    assert before
+    d, checks = doctor(box, 0)
+    assert markers(repo) == before and os.listdir(repo + '/tmp') == []
+    assert d['result'] == 'ok' and d['can_delete'] is True, d
+    assert d['exclusive'] and d['free_bytes'] > 0 and d['versioned'] is None
+    assert abs(d['clock_ahead_s']) < 3600 and d['put_ms'] > 0, d
+    assert [m['machine'] for m in d['machines']] == ['web'], d
+    assert checks['names'] == checks['write'] == checks['durable'] == 'ok'
+    r = ok(box, 'doctor')
+    matches(r'web: \d{4}-\d\d-\d\d', r.out)
+    # To a host that only backs up it is a warning.
+    env = host_key(box)
+    d, checks = doctor(box, 3, env=env)
+    assert checks['delete'] == 'warning' and d['role'] == 'host', d
+    box.run('key', 'add', '--role', 'restore',
+            env={'VMKEEP_NEW_PASSWORD': 'reader'})
+    before = markers(repo)
+    d, checks = doctor(box, 0, env={'VMKEEP_PASSWORD': 'reader'})
+    assert d['may_write'] is False and d['can_delete'] is None
+    assert markers(repo) == before and 'write' not in checks
+    assert box.run('doctor', '-r', box.path('no')).code == 10
+
+
+def test_doctor_append_only(box):
+    """doctor: an SFTP server that lets nobody remove anything"""
+    server, repo = sftp(box, '-P', 'remove,rmdir')
+    box.env.update(VMKEEP_PASSWORD=PASSWORD, VMKEEP_REPOSITORY=repo)
+    ok(box, 'init', repo)
+    env = host_key(box)
+    d, checks = doctor(box, 0, env=env)
+    assert d['can_delete'] is False and checks['delete'] == 'ok', d
+    # What it could not remove is a marker as others are, no fault.
+    ok(box, 'check', '--read-data')
+    server.stop()
+
+
+def test_doctor_s3(box):
+    """doctor: S3, with and without old versions"""
+    s3_keys(box)
+    server = Server(box, 's3server.py')
+    for bucket, code, keeps in ('fine', 3, False), ('fine-versioned', 0, True):
+        repo = f's3:http://127.0.0.1:{server.text}/{bucket}/some/where'
+        box.env.update(VMKEEP_PASSWORD=PASSWORD, VMKEEP_REPOSITORY=repo)
+        ok(box, 'init', repo)
+        d, checks = doctor(box, code, env=host_key(box))
+        assert (d['can_delete'], d['versioned'], d['locked']) == \
+            (True, keeps, False), d
+        assert checks['delete'] == ('ok' if keeps else 'warning')
+        assert d['exclusive'] and d['list_ms'] > 0 and 'free_bytes' not in d
+
+
 def progress(child):
     """What a command that is under way has done, as it says when asked."""
     child.send_signal(signal.SIGUSR1)
