@@ -266,17 +266,23 @@ static void
 giving_up_a_failed_storage_tells_nothing(void **state)
 {
     struct made *m = *state;
+    enum { LEN = 250000, N = 140 }; /* of one kind: one full pack */
     struct err why = {0};
     int rc = 0;
 
-    store_fault_set(m->st, &(struct store_fault){.at = 3});
-    for (uint64_t i = 0; i < 100 && rc == 0; i++)
-        rc = add(m->packer, i * 100, 100, 250000, &why);
+    for (unsigned i = 0; i < N; i++)
+        assert_ok(add(m->packer, 2 * i, 1, LEN, e));
+    while (packs_there(m) == 0)
+        (void)usleep(1000);
+    store_fault_set(m->st, &(struct store_fault){.at = 1,
+                                                 .prefix = "packs/",
+                                                 .then = STORE_THEN_AGAIN});
+    for (unsigned i = N; i < 10 * N && rc == 0; i++)
+        rc = add(m->packer, 2 * i, 1, LEN, &why);
     assert_int_equal(why.code, ERR_STORE);
-    assert_true(packs_there(m) > 0);
     packer_free(m->packer);
     m->packer = NULL;
-    assert_int_equal(found_by_others(m, 0, 10000), 0);
+    assert_int_equal(found_by_others(m, 0, 2 * N), 0);
 }
 
 static void
