@@ -139,7 +139,7 @@ read_changed(struct fetch *f, struct slot *s, const struct node *n,
         }
         at += entry->blocks;
     }
-    if (fetch_leaves(f, leaves, count, NULL, e) == -1)
+    if (fetch_leaves(f, leaves, count, NULL, NULL, NULL, e) == -1)
         return -1;
     for (uint32_t b = 0; b < end; b++)
         if (changed[b / 64] >> (b % 64) & 1) {
