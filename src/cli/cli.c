@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "cli/help.h"
 #include "cli/signals.h"
+#include "work/rate.h"
 
 static void
 set_log_level(const struct cli *c)
@@ -45,6 +46,30 @@ explain(struct cli *c)
 }
 
 static int
+take_rates(struct cli *c, struct err *e)
+{
+    const char *up = args_value(&c->args, "limit-upload");
+    const char *down = args_value(&c->args, "limit-download");
+
+    if (up && rate_parse(up, "--limit-upload", &c->upload, e) == -1)
+        return -1;
+    return down ? rate_parse(down, "--limit-download", &c->download, e) : 0;
+}
+
+static void
+tell_rate(const char *which, struct rate *r)
+{
+    uint64_t bytes = 0, waited_ns = 0;
+
+    if (!r)
+        return;
+    rate_counts(r, &bytes, &waited_ns);
+    log_info("limit=%s bytes=%llu waited_ms=%llu", which,
+             (unsigned long long)bytes,
+             (unsigned long long)(waited_ns / 1000000));
+}
+
+static int
 run(struct cli *c, int argc, char **argv, struct err *e)
 {
     if (args_parse(argc, argv, commands, &c->args, e) == -1)
@@ -60,7 +85,12 @@ run(struct cli *c, int argc, char **argv, struct err *e)
                        "this version reads no configuration file; name the "
                        "repository by -r or VMKEEP_REPOSITORY instead of "
                        "--config");
-    return c->args.command->run(c, e);
+    if (take_rates(c, e) == -1)
+        return -1;
+    int outcome = c->args.command->run(c, e);
+    tell_rate("upload", c->upload);
+    tell_rate("download", c->download);
+    return outcome;
 }
 
 int
@@ -86,6 +116,8 @@ cli_main(int argc, char **argv)
         out_error(&c.out, name, NULL, (enum outcome)outcome, &e);
     }
     signals_done();
+    rate_free(c.upload);
+    rate_free(c.download);
     args_done(&c.args);
     return outcome;
 }

@@ -12,10 +12,13 @@
 #include "cli/args.h"
 #include "cli/out.h"
 
+struct rate;
+
 /* What every command is given. */
 struct cli {
     struct args args;
     struct out out;
+    struct rate *upload, *download; /* of all storages together; or NULL */
 };
 
 /* The operand `i`, or NULL if there are fewer. */

@@ -83,14 +83,19 @@ to_json(const struct listing *l, const struct manifest *m, const char *state)
     if (m->sealed)
         return sealed_to_json(l, m, state);
     clock_format_utc(m->time_ns, time);
+    json_t *origin = m->origin.backup[0] ? json_pack("{s:s, s:s}", "repository",
+                                                     m->origin.repository,
+                                                     "backup", m->origin.backup)
+                                         : NULL;
     return json_pack(
-        "{s:s, s:s, s:o, s:o, s:o, s:s, s:o*, s:I, s:I, s:I, s:I, s:s}", "id",
-        m->id, "time", time, "machine", print_json(m->machine), "uuid",
+        "{s:s, s:s, s:o, s:o, s:o, s:s, s:o*, s:I, s:I, s:I, s:I, s:s, s:o*}",
+        "id", m->id, "time", time, "machine", print_json(m->machine), "uuid",
         print_json(m->uuid), "host", print_json(m->host), "method", m->method,
         "consistency", json_incref(json_object_get(m->detail, "consistency")),
         "size_bytes", (json_int_t)size_of(m), "read_bytes",
         (json_int_t)m->read_bytes, "new_bytes", (json_int_t)m->new_bytes,
-        "stored_bytes", (json_int_t)m->stored_bytes, "state", state);
+        "stored_bytes", (json_int_t)m->stored_bytes, "state", state, "origin",
+        origin);
 }
 
 /* Of disks without memory, also what they are like. */

@@ -127,6 +127,12 @@ print_text(struct cli *c, const struct manifest *m)
     print_size(c, "read", m->read_bytes);
     print_size(c, "new", m->new_bytes);
     print_size(c, "stored", m->stored_bytes);
+    if (m->origin.backup[0]) {
+        CLEANUP(freep)
+        char *origin = xasprintf("backup %s of repository %s", m->origin.backup,
+                                 m->origin.repository);
+        print_fact(c, "copy of", origin);
+    }
     print_detail(c, m);
     for (size_t i = 0; i < m->n_volumes; i++) {
         table_cell(t, m->volumes[i].name);

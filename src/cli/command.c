@@ -18,6 +18,10 @@ const struct option_spec global_options[] = {
     {"json", 0, NULL, "answer in JSON, also errors"},
     {"quiet", 'q', NULL, "say nothing but the answer and errors"},
     {"verbose", 'v', NULL, "say more; twice: everything"},
+    {"limit-upload", 0, "RATE",
+     "send at most so many bytes a second to storages: 2M, or by the time of "
+     "day 08:00-18:00=2M,20M"},
+    {"limit-download", 0, "RATE", "the same for what is read from them"},
     {"no-progress", 0, NULL, "do not show how far a long command is"},
     {"config", 0, "FILE", "a configuration file; this version reads none"},
     {"help", 'h', NULL, "explain the command"},

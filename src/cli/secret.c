@@ -18,7 +18,7 @@
 #include "cli/env.h"
 #include "cli/signals.h"
 
-/* What the ways are called: for the password, and for a second, new one. */
+/* What the ways are called, by enum secret_which. */
 static const struct names {
     const char *text, *file, *command; /* variables */
     const char *credential;
@@ -28,12 +28,15 @@ static const struct names {
               "--password-file and --password-command"},
              {"VMKEEP_NEW_PASSWORD", "VMKEEP_NEW_PASSWORD_FILE",
               "VMKEEP_NEW_PASSWORD_COMMAND", "vmkeep.new-password",
-              "--new-password-file and --new-password-command"}};
+              "--new-password-file and --new-password-command"},
+             {"VMKEEP_TO_PASSWORD", "VMKEEP_TO_PASSWORD_FILE",
+              "VMKEEP_TO_PASSWORD_COMMAND", "vmkeep.to-password",
+              "--to-password-file and --to-password-command"}};
 
 static const struct names *
 names_of(const struct secret_ways *w)
 {
-    return &names[w->is_second];
+    return &names[w->which];
 }
 
 void
@@ -225,7 +228,7 @@ from_terminal(const struct secret_ways *w, struct secret *out, struct err *e)
     if (tty == -1 || tcgetattr(tty, &normal) == -1) {
         (void)err_set(e, ERR_USAGE,
                       "no %spassword for %s, and no terminal to ask for it",
-                      w->is_second ? "new " : "", w->subject);
+                      w->which == SECRET_NEW ? "new " : "", w->subject);
         return err_hint(e, "set %s or %s; see `vmkeep help password`",
                         names_of(w)->file, names_of(w)->command);
     }

@@ -11,7 +11,8 @@
  *
  * A command that sets a new password beside the one that opens the repository
  * takes it the same ways: --new-password-file, VMKEEP_NEW_PASSWORD,
- * vmkeep.new-password and so on.
+ * vmkeep.new-password and so on.  So is that of a second repository:
+ * --to-password-file, VMKEEP_TO_PASSWORD, vmkeep.to-password.
  */
 #ifndef CLI_SECRET_H
 #define CLI_SECRET_H
@@ -26,17 +27,19 @@ struct secret {
     char text[SECRET_MAX + 1];
 };
 
+enum secret_which { SECRET_FIRST, SECRET_NEW, SECRET_TO };
+
 struct secret_ways {
-    const char *file;    /* --password-file, or NULL */
-    const char *command; /* --password-command, or NULL */
-    const char *subject; /* what it opens, for the question */
-    bool is_new;         /* ask twice */
-    bool is_second;      /* --new-password-file and so on */
+    const char *file;        /* --password-file, or NULL */
+    const char *command;     /* --password-command, or NULL */
+    const char *subject;     /* what it opens, for the question */
+    bool is_new;             /* ask twice */
+    enum secret_which which; /* of the password's names */
 };
 
 /* ERR_USAGE if it is missing, empty, too long or no text, and where two ways
- * are given at once.  Wipes VMKEEP_PASSWORD (VMKEEP_NEW_PASSWORD)
- * from the environment. */
+ * are given at once.  Wipes VMKEEP_PASSWORD (VMKEEP_NEW_PASSWORD,
+ * VMKEEP_TO_PASSWORD) from the environment. */
 int secret_get(const struct secret_ways *w, struct secret *out, struct err *e);
 
 /* The same, but nobody is asked: 1, or 0 if it is not given any other way. */

@@ -86,13 +86,14 @@ session_ask_new(const struct cli *c, const char *subject, struct secret *out,
         .command = args_value(&c->args, "new-password-command"),
         .subject = subject,
         .is_new = true,
-        .is_second = true};
+        .which = SECRET_NEW};
 
     return secret_get(&ways, out, e);
 }
 
 static int
-open_store(const char *address, struct session *out, struct err *e)
+open_store(const struct cli *c, const char *address, struct session *out,
+           struct err *e)
 {
     int found = session_probe(address, &out->store, e);
 
@@ -100,16 +101,18 @@ open_store(const char *address, struct session *out, struct err *e)
         (void)err_set(e, ERR_NOREPO, "there is no repository at %s", address);
         return err_hint(e, "`vmkeep init %s` makes one", address);
     }
+    if (found == 1)
+        store_set_rates(out->store, c->upload, c->download);
     return found == -1 ? -1 : 0;
 }
 
+/* `key` is the option's value, or NULL; the variable is asked then. */
 static int
-open_repo(const struct cli *c, const struct secret *password,
+open_repo(const char *key, const char *variable, const struct secret *password,
           struct session *out, struct err *e)
 {
-    const char *key = args_value(&c->args, "key");
     if (repo_open_by(out->store, password->text,
-                     key && *key ? key : env_get("VMKEEP_KEY"), &out->repo,
+                     key && *key ? key : env_get(variable), &out->repo,
                      e) == -1)
         return -1;
     CLEANUP(freep) char *cache = cache_dir();
@@ -124,10 +127,30 @@ session_open(const struct cli *c, struct session *out, struct err *e)
     const char *address = session_address(c, e);
 
     *out = (struct session){0};
-    if (!address || open_store(address, out, e) == -1 ||
+    if (!address || open_store(c, address, out, e) == -1 ||
         session_ask(c, address, false, &password, e) == -1)
         return -1;
-    return open_repo(c, &password, out, e);
+    return open_repo(args_value(&c->args, "key"), "VMKEEP_KEY", &password, out,
+                     e);
+}
+
+int
+session_open_to(const struct cli *c, struct session *out, struct err *e)
+{
+    CLEANUP(secret_wipe) struct secret password = {0};
+    const char *address = args_value(&c->args, "to");
+    const struct secret_ways ways = {
+        .file = args_value(&c->args, "to-password-file"),
+        .command = args_value(&c->args, "to-password-command"),
+        .subject = address,
+        .which = SECRET_TO};
+
+    *out = (struct session){0};
+    if (open_store(c, address, out, e) == -1 ||
+        secret_get(&ways, &password, e) == -1)
+        return -1;
+    return open_repo(args_value(&c->args, "to-key"), "VMKEEP_TO_KEY", &password,
+                     out, e);
 }
 
 int
@@ -148,8 +171,9 @@ session_open_quietly(const struct cli *c, struct session *out, struct err *e)
     int found = secret_at_hand(&ways, &password, e);
     if (found != 1)
         return found;
-    if (open_store(address, out, e) == -1 ||
-        open_repo(c, &password, out, e) == -1)
+    if (open_store(c, address, out, e) == -1 ||
+        open_repo(args_value(&c->args, "key"), "VMKEEP_KEY", &password, out,
+                  e) == -1)
         return -1;
     return 1;
 }

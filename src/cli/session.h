@@ -37,8 +37,11 @@ int session_ask_new(const struct cli *c, const char *subject,
 
 /* ERR_NOREPO, ERR_KEY.  To be freed with session_done in any case. */
 int session_open(const struct cli *c, struct session *out, struct err *e);
-/* The same for a command that can do without: 1, or 0 if no repository is named
- * or its password is not at hand without asking, -1. */
+/* A second one, by the options of cmd_copy.c: the same for that one.  --to has
+ * been given. */
+int session_open_to(const struct cli *c, struct session *out, struct err *e);
+/* The first for a command that can do without: 1, or 0 if no repository is
+ * named or its password is not at hand without asking, -1. */
 int session_open_quietly(const struct cli *c, struct session *out,
                          struct err *e);
 void session_done(struct session *s); /* for CLEANUP */

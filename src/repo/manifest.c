@@ -102,13 +102,17 @@ to_json(const struct manifest *m, int with_roots)
             json_decref(volumes);
             return NULL;
         }
+    json_t *origin = m->origin.backup[0] ? json_pack("{s:s, s:s}", "repository",
+                                                     m->origin.repository,
+                                                     "backup", m->origin.backup)
+                                         : NULL;
     return json_pack(
-        "{s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:O}", "id",
-        m->id, "time", time, "time_ns", (json_int_t)m->time_ns, "machine",
+        "{s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:O, s:o*}",
+        "id", m->id, "time", time, "time_ns", (json_int_t)m->time_ns, "machine",
         m->machine, "uuid", m->uuid, "host", m->host, "method", m->method,
         "read_bytes", (json_int_t)m->read_bytes, "new_bytes",
         (json_int_t)m->new_bytes, "stored_bytes", (json_int_t)m->stored_bytes,
-        "volumes", volumes, "detail", m->detail);
+        "volumes", volumes, "detail", m->detail, "origin", origin);
 }
 
 json_t *
@@ -198,14 +202,38 @@ get_volume(const json_t *j, struct manifest *m, struct err *e)
 }
 
 static int
+get_id(const json_t *j, const char *key, char out[BACKUP_ID_LEN + 1],
+       struct err *e)
+{
+    const char *id = json_string_value(json_object_get(j, key));
+
+    if (!id || strlen(id) != BACKUP_ID_LEN || !hex_is(id))
+        return bad(e, key);
+    memcpy(out, id, BACKUP_ID_LEN + 1);
+    return 0;
+}
+
+static int
+get_origin(const json_t *j, struct manifest_origin *out, struct err *e)
+{
+    const json_t *origin = json_object_get(j, "origin");
+
+    if (!origin)
+        return 0;
+    if (get_id(origin, "repository", out->repository, e) == -1 ||
+        get_id(origin, "backup", out->backup, e) == -1)
+        return err_wrap(e, "\"origin\"");
+    return 0;
+}
+
+static int
 from_json(const json_t *j, struct manifest *m, struct err *e)
 {
     const json_t *volumes = json_object_get(j, "volumes");
     json_t *detail = json_object_get(j, "detail");
-    CLEANUP(freep) char *id = NULL;
     uint64_t time_ns = 0;
 
-    if (get_text(j, "id", &id, e) == -1 ||
+    if (get_id(j, "id", m->id, e) == -1 || get_origin(j, &m->origin, e) == -1 ||
         get_number(j, "time_ns", INT64_MAX, &time_ns, e) == -1 ||
         get_text(j, "machine", &m->machine, e) == -1 ||
         get_text(j, "uuid", &m->uuid, e) == -1 ||
@@ -215,9 +243,6 @@ from_json(const json_t *j, struct manifest *m, struct err *e)
         get_number(j, "new_bytes", INT64_MAX, &m->new_bytes, e) == -1 ||
         get_number(j, "stored_bytes", INT64_MAX, &m->stored_bytes, e) == -1)
         return -1;
-    if (!id || strlen(id) != BACKUP_ID_LEN || !hex_is(id))
-        return bad(e, "id");
-    memcpy(m->id, id, sizeof(m->id));
     m->time_ns = (int64_t)time_ns;
     if (!json_is_object(detail))
         return bad(e, "detail");

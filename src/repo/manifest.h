@@ -25,6 +25,12 @@ struct manifest_volume {
     struct volume_root root;
 };
 
+/* Where a backup was first made, if not in this repository: a copy says so. */
+struct manifest_origin {
+    char repository[BACKUP_ID_LEN + 1]; /* "": here */
+    char backup[BACKUP_ID_LEN + 1];
+};
+
 struct manifest {
     char id[BACKUP_ID_LEN + 1]; /* random; hexadecimal */
     int64_t time_ns;            /* the instant t0, wall clock of the host */
@@ -36,6 +42,7 @@ struct manifest {
     struct manifest_volume *volumes;
     size_t n_volumes;
     json_t *detail; /* an object */
+    struct manifest_origin origin;
 
     /* The key that opened the repository can't open this backup: all that is
      * known are id, time, and these.  Only backup_list gives such. */

@@ -35,7 +35,8 @@ struct packer {
     struct segment_builder *delta; /* the packs that are in the store */
     struct gidset recent;          /* claimed, not in the index yet */
     uint64_t stored_bytes;
-    struct err err; /* the first failure */
+    uint64_t sent_bytes, delta_bytes; /* packs in the store; in the delta */
+    struct err err;                   /* the first failure */
 };
 
 static void
@@ -75,6 +76,15 @@ publish(struct packer *p, struct segment_builder *delta, struct err *e)
     return 0;
 }
 
+/* Is it time to publish what is in the delta? */
+static bool
+is_due_locked(const struct packer *p)
+{
+    return segment_builder_entries(p->delta) >= PACKER_DELTA_ENTRIES ||
+           (p->delta_bytes >= PACKER_DELTA_BYTES &&
+            p->delta_bytes >= p->sent_bytes / PACKER_DELTA_PART);
+}
+
 static int
 upload(struct packer *p, struct pack *pack, struct err *e)
 {
@@ -98,9 +108,12 @@ upload(struct packer *p, struct pack *pack, struct err *e)
 
     lock(p);
     p->stored_bytes += pack->len - objects_len;
+    p->sent_bytes += pack->len;
+    p->delta_bytes += pack->len;
     segment_builder_add(p->delta, pack);
-    if (segment_builder_entries(p->delta) >= PACKER_DELTA_ENTRIES) {
+    if (is_due_locked(p)) {
         delta = p->delta;
+        p->delta_bytes = 0;
         p->delta = segment_builder_new();
     }
     unlock(p);
@@ -160,6 +173,18 @@ join(struct packer *p)
         thread_join(p->uploaders[i]);
 }
 
+/* For those who come after one that gave up.  One more attempt at a storage
+ * that has failed could take long; a raised cancel has cut that short. */
+static void
+publish_rest(struct packer *p)
+{
+    struct err ignored = {0};
+
+    if (segment_builder_entries(p->delta) > 0 &&
+        (p->err.code == ERR_CANCELED || cancel_raised(p->cancel)))
+        (void)publish(p, p->delta, &ignored);
+}
+
 void
 packer_free(struct packer *p)
 {
@@ -170,6 +195,7 @@ packer_free(struct packer *p)
     (void)err_set(&given_up, ERR_CANCELED, "given up");
     fail(p, &given_up);
     join(p);
+    publish_rest(p);
     for (int i = 0; i < PACK_KINDS; i++)
         pack_free(p->open[i]);
     for (unsigned i = 0; i < p->n_idle; i++)
@@ -268,8 +294,13 @@ packer_finish(struct packer *p, struct err *e)
     }
     if (cancel_check(p->cancel, e) == -1)
         return -1;
-    if (segment_builder_entries(p->delta) > 0 && publish(p, p->delta, e) == -1)
+    if (segment_builder_entries(p->delta) > 0 &&
+        publish(p, p->delta, e) == -1) {
+        fail(p, e);
         return err_wrap(e, "cannot store the index");
+    }
+    segment_builder_free(p->delta);
+    p->delta = segment_builder_new();
     return 0;
 }
 

@@ -7,6 +7,11 @@
  * uploads run on threads of their own.  There are at most PACKER_MAX_PACKS
  * packs in memory: who would fill one more waits for an upload.
  *
+ * What is in the store is of use to the next backup only once the index names
+ * it, also if this backup never ends: so a delta is published now and then, and
+ * when it is given up.  Who is killed loses PACKER_DELTA_BYTES, or a part of
+ * what he has sent if that is more: few deltas are made by who sends much.
+ *
  * Order:     an index delta names only packs that are in the store already.
  * Threads:   packer_add and _claim from many at once.
  * Errors:    the first failure of an upload fails all that follows.
@@ -31,14 +36,18 @@ struct store;
 enum {
     PACKER_MAX_PACKS = 4,
     PACKER_UPLOADERS = 2,
-    /* A delta is published before the end once it has that many. */
-    PACKER_DELTA_ENTRIES = 1 << 18
+    /* A delta is published before the end once it has that many, or once its
+     * packs have that many bytes and are such a part of all so far. */
+    PACKER_DELTA_ENTRIES = 1 << 18,
+    PACKER_DELTA_BYTES = 64 << 20,
+    PACKER_DELTA_PART = 4
 };
 
 /* Borrows all four. */
 struct packer *packer_new(struct store *st, const struct keyring *k,
                           struct index *x, struct cancel *cancel);
-/* Gives up what packer_finish has not published.  NULL is allowed. */
+/* Gives up what packer_finish has not published; unless the storage failed,
+ * what is in the store already is put into the index.  NULL is allowed. */
 void packer_free(struct packer *p);
 
 /* From now on each pack that was stored is relied on (borrowed). */

@@ -20,6 +20,7 @@
 #include "store/s3_refusal.h"
 #include "store/store_internal.h"
 #include "work/cancel.h"
+#include "work/rate.h"
 
 enum {
     NS_PER_S = 1000000000,
@@ -49,10 +50,11 @@ struct s3_http {
     struct s3_keys keys;
     struct s3_patience patience;
     char *base, *host;
-    char *ca_file;         /* NULL: the system's */
-    _Atomic bool answered; /* something, ever */
-    struct cancel *cancel; /* borrowed, or NULL */
-    pthread_mutex_t lock;  /* guards `idle` */
+    char *ca_file;          /* NULL: the system's */
+    _Atomic bool answered;  /* something, ever */
+    struct cancel *cancel;  /* borrowed, or NULL */
+    struct rate *up, *down; /* borrowed, or NULL */
+    pthread_mutex_t lock;   /* guards `idle` */
     struct handle *idle;
 };
 
@@ -187,6 +189,13 @@ s3_http_set_cancel(struct s3_http *h, struct cancel *c)
     h->cancel = c;
 }
 
+void
+s3_http_set_rates(struct s3_http *h, struct rate *up, struct rate *down)
+{
+    h->up = up;
+    h->down = down;
+}
+
 static bool
 is_cancelled(const struct s3_http *h)
 {
@@ -235,6 +244,8 @@ on_send(char *p, size_t size, size_t n, void *cookie)
     struct transfer *t = cookie;
     size_t len = (size_t)u64_min(size * n, t->q->body_len - t->sent);
 
+    len = (size_t)u64_min(len, rate_piece(t->h->up));
+    rate_wait(t->h->up, len, t->h->cancel);
     if (len > 0)
         memcpy(p, (const uint8_t *)t->q->body + t->sent, len);
     t->sent += len;
@@ -418,6 +429,7 @@ on_body(char *p, size_t size, size_t n, void *cookie)
     size_t len = size * n;
     long status = 0;
 
+    rate_wait(t->h->down, len, t->h->cancel);
     (void)curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
     if (status >= 300)
         return on_error_body(t, p, len);
@@ -539,7 +551,8 @@ set_up(struct transfer *t, const struct s3_http *h, const char *url,
     SET(t, SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(t, NOSIGNAL, 1L);
     SET(t, TCP_KEEPALIVE, 1L);
-    SET(t, BUFFERSIZE, (long)SOCKET_BYTES);
+    /* What comes at a time is waited for at once. */
+    SET(t, BUFFERSIZE, (long)(h->down ? RATE_PIECE_MAX : SOCKET_BYTES));
     SET(t, UPLOAD_BUFFERSIZE, (long)SOCKET_BYTES);
     SET(t, OPENSOCKETFUNCTION, open_socket);
     SET(t, ERRORBUFFER, t->message);

@@ -35,6 +35,7 @@
 
 struct cancel;
 struct err;
+struct rate;
 struct s3_http;
 
 enum {
@@ -96,6 +97,8 @@ int s3_http_open(const char *address, const struct s3_patience *patience,
 void s3_http_close(struct s3_http *h);
 /* As store_set_cancel. */
 void s3_http_set_cancel(struct s3_http *h, struct cancel *c);
+/* As store_set_rates: bodies count. */
+void s3_http_set_rates(struct s3_http *h, struct rate *up, struct rate *down);
 const struct s3_address *s3_http_where(const struct s3_http *h);
 const char *s3_http_region(const struct s3_http *h);
 

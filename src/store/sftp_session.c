@@ -24,6 +24,7 @@
 #include "store/sftp_address.h"
 #include "store/store.h"
 #include "work/cancel.h"
+#include "work/rate.h"
 
 enum packet {
     INIT = 1,
@@ -69,9 +70,10 @@ struct sftp {
     int fd;   /* ssh's standard input and output */
     int said; /* its standard error */
     uint64_t stall_ms;
-    struct cancel *cancel; /* borrowed, or NULL */
-    bool cancelled;        /* it was seen to be raised ... */
-    struct deadline end;   /* ... and this is the end then */
+    struct cancel *cancel;  /* borrowed, or NULL */
+    struct rate *up, *down; /* borrowed, or NULL */
+    bool cancelled;         /* it was seen to be raised ... */
+    struct deadline end;    /* ... and this is the end then */
     char *address, *host;
     uint32_t next_id;
     bool has_fsync;
@@ -210,9 +212,12 @@ sftp_close(struct sftp *s)
 }
 
 void
-sftp_begin(struct sftp *s, struct cancel *cancel)
+sftp_begin(struct sftp *s, struct cancel *cancel, struct rate *up,
+           struct rate *down)
 {
     s->cancel = cancel;
+    s->up = up;
+    s->down = down;
     s->cancelled = false;
 }
 
@@ -291,6 +296,7 @@ flush(struct sftp *s, struct err *e)
 {
     size_t done = 0;
 
+    rate_wait(s->up, s->out.len, s->cancel);
     while (done < s->out.len) {
         ssize_t n = send(s->fd, s->out.p + done, s->out.len - done,
                          MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -324,6 +330,7 @@ receive(struct sftp *s, uint8_t *p, size_t len, struct err *e)
         } else if (errno != EINTR)
             return broken(s, "ended", e);
     }
+    rate_wait(s->down, len, s->cancel);
     return 0;
 }
 
@@ -543,7 +550,7 @@ sftp_open(const struct sftp_address *where, const char *address,
 
     s->fd = s->said = -1;
     s->stall_ms = stall_ms;
-    sftp_begin(s, cancel);
+    sftp_begin(s, cancel, NULL, NULL);
     s->address = xstrdup(address);
     s->host = xstrdup(where->host);
     s->out = buf_of(SFTP_WINDOW * (SFTP_CHUNK + 1024));

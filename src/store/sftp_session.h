@@ -21,6 +21,7 @@
 
 struct cancel;
 struct err;
+struct rate;
 struct sftp;
 struct sftp_address;
 
@@ -65,9 +66,11 @@ int sftp_open(const struct sftp_address *where, const char *address,
               struct err *e);
 void sftp_close(struct sftp *s); /* NULL is allowed */
 
-/* A new operation begins, to be cut short STORE_GRACE_MS after `cancel`
- * (borrowed until the next one; may be NULL) was raised. */
-void sftp_begin(struct sftp *s, struct cancel *cancel);
+/* A new operation begins, to be cut short STORE_GRACE_MS after `cancel` was
+ * raised; what it sends and receives keeps to these rates.  All are borrowed
+ * until the next one and may be NULL. */
+void sftp_begin(struct sftp *s, struct cancel *cancel, struct rate *up,
+                struct rate *down);
 
 /* What the last status that was not SFTP_OK came with: printable. */
 const char *sftp_message(const struct sftp *s);

@@ -194,6 +194,13 @@ store_set_cancel(struct store *st, struct cancel *c)
         st->ops->set_cancel(st, c);
 }
 
+void
+store_set_rates(struct store *st, struct rate *upload, struct rate *download)
+{
+    if (st->ops->set_rates)
+        st->ops->set_rates(st, upload, download);
+}
+
 const char *
 store_address(const struct store *st)
 {
@@ -260,6 +267,14 @@ store_remove(struct store *st, const char *name, struct err *e)
     if (check_name(st, name, e) == -1)
         return -1;
     return st->ops->remove(st, name, e);
+}
+
+void
+store_get_traits(struct store *st, struct store_traits *out)
+{
+    *out = (struct store_traits){0};
+    if (st->ops->traits)
+        st->ops->traits(st, out);
 }
 
 int

@@ -21,12 +21,14 @@
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct buf;
 struct cancel;
 struct err;
+struct rate;
 struct store;
 
 enum { STORE_NAME_MAX = 240, STORE_GRACE_MS = 3000 };
@@ -58,6 +60,12 @@ void store_closep(struct store **st);
  * what became of it.  To be called while no operation is under way.
  */
 void store_set_cancel(struct store *st, struct cancel *c);
+
+/* From now on what is written to and read from the storage keeps to these
+ * (borrowed; NULL: no limit), with all others that share them.  As for
+ * store_set_cancel; what store_open does is not counted. */
+void store_set_rates(struct store *st, struct rate *upload,
+                     struct rate *download);
 
 /* As given by the user, without credentials; borrowed. */
 const char *store_address(const struct store *st);
@@ -96,6 +104,19 @@ int store_list(struct store *st, const char *prefix, store_list_fn *fn,
 /* Done once it returns 0.  ERR_NOENT if there is none; ERR_DENIED if the
  * storage keeps us from removing (append-only). */
 int store_remove(struct store *st, const char *name, struct err *e);
+
+/* What is known of the place; what can't be asked is unknown. */
+enum store_known { STORE_UNKNOWN = 0, STORE_NO, STORE_YES };
+struct store_traits {
+    bool has_space;
+    uint64_t free_bytes, total_bytes;
+    enum store_known versioned;   /* what is removed or replaced is kept */
+    enum store_known locked;      /* so that nobody can remove it for a time */
+    enum store_known syncs_files; /* a put is durable by the storage's word */
+    enum store_known syncs_folders; /* and so is its name */
+};
+/* Never fails: it asks once. */
+void store_get_traits(struct store *st, struct store_traits *out);
 
 /* Remove what is no object: what processes that died have left behind, a day
  * ago or more. */

@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,6 +38,8 @@
 #include "store/store_internal.h"
 #include "store/store_place.h"
 #include "store/store_temps.h"
+#include "work/cancel.h"
+#include "work/rate.h"
 
 enum {
     /* O_NONBLOCK: a FIFO that someone planted must not hang us. */
@@ -52,6 +55,8 @@ enum {
 struct dir_store {
     struct store base;
     struct place place;
+    struct cancel *cancel; /* borrowed, or NULL; so are the next two */
+    struct rate *up, *down;
 };
 
 static int
@@ -120,8 +125,9 @@ set_direct(int fd, bool on)
  * system can do it, and what went wrong shows there too.
  */
 static size_t
-write_direct(int fd, const uint8_t *p, size_t len)
+write_direct(struct dir_store *d, int fd, const uint8_t *p, size_t len)
 {
+    size_t piece = (size_t)u64_min(DIRECT_BYTES, rate_piece(d->up));
     CLEANUP(freep) uint8_t *bounce = NULL;
     size_t at = 0;
 
@@ -129,8 +135,8 @@ write_direct(int fd, const uint8_t *p, size_t len)
         return 0;
     bounce = aligned_alloc(DIRECT_ALIGN, DIRECT_BYTES);
     while (bounce && len - at >= DIRECT_ALIGN) {
-        size_t n =
-            u64_min(len - at, DIRECT_BYTES) / DIRECT_ALIGN * DIRECT_ALIGN;
+        size_t n = u64_min(len - at, piece) / DIRECT_ALIGN * DIRECT_ALIGN;
+        rate_wait(d->up, n, d->cancel);
         memcpy(bounce, p + at, n);
         ssize_t done = write(fd, bounce, n);
         if (done > 0)
@@ -140,6 +146,21 @@ write_direct(int fd, const uint8_t *p, size_t len)
     }
     (void)set_direct(fd, false);
     return at;
+}
+
+static int
+write_rest(struct dir_store *d, int fd, const uint8_t *p, size_t len,
+           const char *what, struct err *e)
+{
+    while (len > 0) {
+        size_t n = (size_t)u64_min(len, rate_piece(d->up));
+        rate_wait(d->up, n, d->cancel);
+        if (fd_write(fd, p, n, what, e) == -1)
+            return place_settle(&d->place, e);
+        p += n;
+        len -= n;
+    }
+    return 0;
 }
 
 /* All of the object under a name in tmp/, synced; to be published at once. */
@@ -163,10 +184,10 @@ temp_write(struct dir_store *d, struct temp *t, const char *name, const void *p,
         return place_fail(&d->place, "create a temporary file for object", name,
                           e);
     memcpy(t->name, temp_name, sizeof(t->name));
-    size_t direct = write_direct(t->fd, p, len);
-    if (fd_write(t->fd, (const uint8_t *)p + direct, len - direct, what, e) ==
-        -1)
-        return place_settle(&d->place, e);
+    size_t direct = write_direct(d, t->fd, p, len);
+    if (write_rest(d, t->fd, (const uint8_t *)p + direct, len - direct, what,
+                   e) == -1)
+        return -1;
     if (fsync(t->fd) == -1) {
         (void)place_fail(&d->place, "make durable object", name, e);
         return err_hint(e, "it was discarded; see the kernel's log");
@@ -324,9 +345,14 @@ read_object(struct dir_store *d, int fd, const char *name, uint64_t offset,
     CLEANUP(freep)
     char *what = xasprintf("object %s in %s", name, d->base.address);
 
-    if (fd_pread(fd, out, len, offset, what, e) == 0)
-        return 0;
-    return e->code == ERR_CORRUPT ? -1 : place_settle(&d->place, e);
+    for (size_t at = 0; at < len;) {
+        size_t n = (size_t)u64_min(len - at, rate_piece(d->down));
+        rate_wait(d->down, n, d->cancel);
+        if (fd_pread(fd, (uint8_t *)out + at, n, offset + at, what, e) == -1)
+            return e->code == ERR_CORRUPT ? -1 : place_settle(&d->place, e);
+        at += n;
+    }
+    return 0;
 }
 
 static int
@@ -569,6 +595,38 @@ dir_tidy(struct store *st, struct err *e)
     return store_temps_sweep(&d->place, e);
 }
 
+static void
+dir_set_cancel(struct store *st, struct cancel *c)
+{
+    ((struct dir_store *)st)->cancel = c;
+}
+
+static void
+dir_set_rates(struct store *st, struct rate *up, struct rate *down)
+{
+    struct dir_store *d = (struct dir_store *)st;
+
+    d->up = up;
+    d->down = down;
+}
+
+static void
+dir_traits(struct store *st, struct store_traits *out)
+{
+    struct dir_store *d = (struct dir_store *)st;
+    struct statvfs v;
+
+    if (fstatvfs(d->place.fd, &v) == 0 && v.f_frsize > 0) {
+        out->has_space = u64_mul(v.f_bavail, v.f_frsize, &out->free_bytes) &&
+                         u64_mul(v.f_blocks, v.f_frsize, &out->total_bytes);
+    }
+    out->syncs_files = STORE_YES; /* or store_put fails */
+    if (fsync(d->place.fd) == 0)
+        out->syncs_folders = STORE_YES;
+    else
+        out->syncs_folders = STORE_NO;
+}
+
 static const struct store_ops dir_ops = {
     .put = dir_put,
     .get = dir_get,
@@ -577,6 +635,9 @@ static const struct store_ops dir_ops = {
     .list = dir_list,
     .remove = dir_remove,
     .tidy = dir_tidy,
+    .set_cancel = dir_set_cancel,
+    .set_rates = dir_set_rates,
+    .traits = dir_traits,
     .close = dir_close,
 };
 

@@ -459,6 +459,18 @@ fault_set_cancel(struct store *st, struct cancel *c)
     store_set_cancel(((struct fault_store *)st)->inner, c);
 }
 
+static void
+fault_set_rates(struct store *st, struct rate *up, struct rate *down)
+{
+    store_set_rates(((struct fault_store *)st)->inner, up, down);
+}
+
+static void
+fault_traits(struct store *st, struct store_traits *out)
+{
+    store_get_traits(((struct fault_store *)st)->inner, out);
+}
+
 static const struct store_ops fault_ops = {
     .put = fault_put,
     .get = fault_get,
@@ -467,6 +479,8 @@ static const struct store_ops fault_ops = {
     .list = fault_list,
     .remove = fault_remove,
     .set_cancel = fault_set_cancel,
+    .set_rates = fault_set_rates,
+    .traits = fault_traits,
     .close = fault_close,
 };
 

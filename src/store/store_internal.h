@@ -29,6 +29,10 @@ struct store_ops {
     int (*tidy)(struct store *st, struct err *e); /* NULL: nothing to do */
     /* NULL: it waits for nobody */
     void (*set_cancel)(struct store *st, struct cancel *c);
+    /* NULL: it moves nothing */
+    void (*set_rates)(struct store *st, struct rate *up, struct rate *down);
+    /* Into zeroed *out.  NULL: nothing is known */
+    void (*traits)(struct store *st, struct store_traits *out);
     void (*close)(struct store *st); /* frees what the backend added and st */
 };
 

@@ -473,6 +473,45 @@ s3_set_cancel(struct store *st, struct cancel *c)
     s3_http_set_cancel(((struct s3_store *)st)->http, c);
 }
 
+static void
+s3_set_rates(struct store *st, struct rate *up, struct rate *down)
+{
+    s3_http_set_rates(((struct s3_store *)st)->http, up, down);
+}
+
+/* One question about the bucket: whether the answer says yes or no. */
+static enum store_known
+ask_bucket(struct s3_store *s, const char *query, const char *yes,
+           const char *no)
+{
+    CLEANUP(s3_reply_done) struct s3_reply r = {0};
+    struct s3_request q = {
+        .what = "ask about the bucket", .method = "GET", .query = query};
+    struct err ignored = {0};
+    int rc = s3_http_once(s->http, &q, &r, &ignored);
+    const char *text = buf_text(&r.text);
+
+    if (rc == 0 && r.status == 200 && strstr(text, yes))
+        return STORE_YES;
+    return (text && strstr(text, no)) || strcmp(r.error.code, no) == 0
+               ? STORE_NO
+               : STORE_UNKNOWN;
+}
+
+/* GetBucketVersioning and GetObjectLockConfiguration, Amazon S3 API Reference.
+ */
+static void
+s3_traits(struct store *st, struct store_traits *out)
+{
+    struct s3_store *s = (struct s3_store *)st;
+
+    out->versioned = ask_bucket(s, "versioning=", "<Status>Enabled</Status>",
+                                "VersioningConfiguration");
+    out->locked = ask_bucket(
+        s, "object-lock=", "<ObjectLockEnabled>Enabled</ObjectLockEnabled>",
+        "ObjectLockConfigurationNotFoundError");
+}
+
 static const struct store_ops s3_ops = {
     .put = s3_put,
     .get = s3_get,
@@ -481,6 +520,8 @@ static const struct store_ops s3_ops = {
     .list = s3_list,
     .remove = s3_remove,
     .set_cancel = s3_set_cancel,
+    .set_rates = s3_set_rates,
+    .traits = s3_traits,
     .close = s3_close,
 };
 

@@ -60,7 +60,8 @@ struct sftp_store {
     struct sftp_address where;
     struct sftp_patience patience;
     const char *root;      /* "" for "/" */
-    struct cancel *cancel; /* borrowed, or NULL */
+    struct cancel *cancel; /* borrowed, or NULL; so are the next two */
+    struct rate *up, *down;
     pthread_mutex_t lock;
     pthread_cond_t freed;
     struct idle *idle; /* lock; as all below */
@@ -150,13 +151,12 @@ call_once(struct sftp_store *s, call_fn *fn, void *arg, unsigned tries,
 {
     struct sftp *x = take_idle(s);
 
-    if (x) {
-        sftp_begin(x, s->cancel);
-    } else if (sftp_open(&s->where, s->base.address, s->patience.stall_ms,
-                         s->cancel, &x, e) == -1) {
+    if (!x && sftp_open(&s->where, s->base.address, s->patience.stall_ms,
+                        s->cancel, &x, e) == -1) {
         give(s, NULL);
         return has_worked(s) ? BROKEN : -1;
     }
+    sftp_begin(x, s->cancel, s->up, s->down);
     int rc = fn(s, x, arg, tries, e);
     if (rc == BROKEN) {
         sftp_close(x);
@@ -869,6 +869,15 @@ sftp_store_set_cancel(struct store *st, struct cancel *c)
     ((struct sftp_store *)st)->cancel = c;
 }
 
+static void
+sftp_store_set_rates(struct store *st, struct rate *up, struct rate *down)
+{
+    struct sftp_store *s = (struct sftp_store *)st;
+
+    s->up = up;
+    s->down = down;
+}
+
 static const struct store_ops sftp_ops = {
     .put = sftp_store_put,
     .get = sftp_store_get,
@@ -877,6 +886,7 @@ static const struct store_ops sftp_ops = {
     .list = sftp_store_list,
     .remove = sftp_store_remove,
     .set_cancel = sftp_store_set_cancel,
+    .set_rates = sftp_store_set_rates,
     .close = sftp_store_close,
 };
 

@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -241,6 +242,175 @@ def test_s3_gone(box):
     r = box.run('list')
     assert r.code == 13, (r.code, r.err)
     matches('is the server up', r.err)
+
+
+def limited(r, which):
+    """What a run with a limit says of it: bytes, milliseconds waited."""
+    m = re.search(rf'limit={which} bytes=(\d+) waited_ms=(\d+)', r.err)
+    assert m, r.err
+    return int(m[1]), int(m[2])
+
+
+def limits(box, repo):
+    """Every byte goes by the limits, and is waited for."""
+    box.env.update(VMKEEP_PASSWORD=PASSWORD, VMKEEP_REPOSITORY=repo)
+    ok(box, 'init', repo)
+    path = image(box, 'web.raw', 1, 9 * MIB)
+    r = ok(box, 'import', path, '--name', 'web', '--json', '--no-progress',
+           '-v', '--limit-upload', '8M', '--limit-download', '00:00-24:00=8M')
+    stored = r.json_lines()[-1]['stored_bytes']
+    sent, waited = limited(r, 'upload')
+    sent_waited = waited
+    assert stored <= sent < stored + MIB, (stored, sent)
+    got, _ = limited(r, 'download')
+    assert got < MIB, got
+    r = ok(box, '-v', '--limit-download', '1M', 'restore', 'latest', '--to',
+           'out', '--format', 'raw')
+    got, more = limited(r, 'download')
+    assert 3 * MIB < got < 5 * MIB, got
+    assert 'limit=upload' not in r.err
+    with open(path, 'rb') as f, open(box.path('out/web.raw'), 'rb') as g:
+        assert f.read() == g.read()
+    # At another time of the day there is no limit: it is counted all the same.
+    r = ok(box, 'check', '--read-data', '-v', '--limit-download',
+           '00:00-24:00=unlimited,16k')
+    got, waited = limited(r, 'download')
+    assert got > 3 * MIB and waited == 0, (got, waited)
+    return sent_waited + more
+
+
+def test_limits_directory(box):
+    """Limits of the bytes a second: a folder"""
+    assert limits(box, box.path('repo')) > 0  # others may be slower than that
+    for bad, about in (('fast', 'is no rate'), ('1k', 'too few'),
+                       ('8-9=1M', 'time of the day')):
+        r = box.run('list', '--limit-upload', bad)
+        assert r.code == 2, (bad, r.code)
+        matches(about, r.err)
+
+
+def test_limits_sftp(box):
+    """Limits of the bytes a second: SFTP"""
+    server, repo = sftp(box)
+    limits(box, repo)
+    server.stop()
+
+
+def test_limits_s3(box):
+    """Limits of the bytes a second: S3"""
+    s3_keys(box)
+    server = Server(box, 's3server.py')
+    limits(box, f's3:http://127.0.0.1:{server.text}/fine/some/where')
+
+
+def test_copy_s3_to_sftp(box):
+    """Backups are copied from S3 to SFTP; the second time what changed"""
+    s3_keys(box)
+    s3 = Server(box, 's3server.py')
+    first = f's3:http://127.0.0.1:{s3.text}/fine/some/where'
+    server, second = sftp(box)
+    box.env['VMKEEP_PASSWORD'] = 'battery'
+    ok(box, 'init', second)
+    box.env.update(VMKEEP_PASSWORD=PASSWORD, VMKEEP_REPOSITORY=first,
+                   VMKEEP_TO_PASSWORD='battery')
+    ok(box, 'init', first)
+    path = image(box, 'web.raw', 1, 9 * MIB)
+    for least in 3 * MIB, 1:
+        ok(box, 'import', path, '--name', 'web')
+        r = ok(box, 'copy', '--to', second, '--json', '--no-progress', '-v',
+               '--limit-upload', '64M')
+        s = r.json_lines()[-1]
+        assert s['copied'] == 1, s
+        assert least <= s['stored_bytes'] <= limited(r, 'upload')[0], s
+        if least == 1:
+            assert s['new_bytes'] < MIB, s
+        before = open(path, 'rb').read()
+        change(path)
+    env = {'VMKEEP_PASSWORD': 'battery'}
+    r = box.run('-r', second, 'restore', 'latest', '--to', 'out', '--format',
+                'raw', env=env)
+    assert r.code == 0, r.err
+    assert open(box.path('out/web.raw'), 'rb').read() == before
+    r = box.run('-r', second, 'check', '--read-data', env=env)
+    assert r.code == 0, r.err
+    server.stop()
+
+
+def markers(repo):
+    return sorted(n for _, _, names in os.walk(os.path.join(repo, 'sess'))
+                  for n in names)
+
+
+def doctor(box, code, *args, **how):
+    r = box.run('doctor', '--json', *args, **how)
+    assert r.code == code, (r.code, r.out, r.err)
+    d = r.json()
+    return d, {c['check']: c['result'] for c in d['checks']}
+
+
+def host_key(box):
+    r = box.run('key', 'add', '--role', 'host',
+                env={'VMKEEP_NEW_PASSWORD': 'host'})
+    assert r.code == 0, r.err
+    return {'VMKEEP_PASSWORD': 'host'}
+
+
+def test_doctor_directory(box):
+    """doctor: a folder; nothing is left behind; who can delete is told"""
+    repo = box.path('repo')
+    box.env.update(VMKEEP_PASSWORD=PASSWORD, VMKEEP_REPOSITORY=repo)
+    ok(box, 'init', repo)
+    ok(box, 'import', image(box, 'web.raw', 1, 9 * MIB), '--name', 'web')
+    before = markers(repo)
+    assert before
+    d, checks = doctor(box, 0)
+    assert markers(repo) == before and os.listdir(repo + '/tmp') == []
+    assert d['result'] == 'ok' and d['can_delete'] is True, d
+    assert d['exclusive'] and d['free_bytes'] > 0 and d['versioned'] is None
+    assert abs(d['clock_ahead_s']) < 3600 and d['put_ms'] > 0, d
+    assert [m['machine'] for m in d['machines']] == ['web'], d
+    assert checks['names'] == checks['write'] == checks['durable'] == 'ok'
+    r = ok(box, 'doctor')
+    matches(r'web: \d{4}-\d\d-\d\d', r.out)
+    # To a host that only backs up it is a warning.
+    env = host_key(box)
+    d, checks = doctor(box, 3, env=env)
+    assert checks['delete'] == 'warning' and d['role'] == 'host', d
+    box.run('key', 'add', '--role', 'restore',
+            env={'VMKEEP_NEW_PASSWORD': 'reader'})
+    before = markers(repo)
+    d, checks = doctor(box, 0, env={'VMKEEP_PASSWORD': 'reader'})
+    assert d['may_write'] is False and d['can_delete'] is None
+    assert markers(repo) == before and 'write' not in checks
+    assert box.run('doctor', '-r', box.path('no')).code == 10
+
+
+def test_doctor_append_only(box):
+    """doctor: an SFTP server that lets nobody remove anything"""
+    server, repo = sftp(box, '-P', 'remove,rmdir')
+    box.env.update(VMKEEP_PASSWORD=PASSWORD, VMKEEP_REPOSITORY=repo)
+    ok(box, 'init', repo)
+    env = host_key(box)
+    d, checks = doctor(box, 0, env=env)
+    assert d['can_delete'] is False and checks['delete'] == 'ok', d
+    # What it could not remove is a marker as others are, no fault.
+    ok(box, 'check', '--read-data')
+    server.stop()
+
+
+def test_doctor_s3(box):
+    """doctor: S3, with and without old versions"""
+    s3_keys(box)
+    server = Server(box, 's3server.py')
+    for bucket, code, keeps in ('fine', 3, False), ('fine-versioned', 0, True):
+        repo = f's3:http://127.0.0.1:{server.text}/{bucket}/some/where'
+        box.env.update(VMKEEP_PASSWORD=PASSWORD, VMKEEP_REPOSITORY=repo)
+        ok(box, 'init', repo)
+        d, checks = doctor(box, code, env=host_key(box))
+        assert (d['can_delete'], d['versioned'], d['locked']) == \
+            (True, keeps, False), d
+        assert checks['delete'] == ('ok' if keeps else 'warning')
+        assert d['exclusive'] and d['list_ms'] > 0 and 'free_bytes' not in d
 
 
 def progress(child):

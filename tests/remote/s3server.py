@@ -265,8 +265,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 f'{tail}{text}</ListBucketResult>').encode()
 
     def do_list(self, _):
+        if 'versioning' in self.query or 'object-lock' in self.query:
+            self.about('versioning' in self.query)
+            return
         limit = min(int(self.query.get('max-keys', 1000)), 1000)
         self.reply(200, self.listing(*self.page(limit)))
+
+
+    def about(self, versions):
+        """The bucket "fine-versioned" keeps versions; none has a lock."""
+        if not versions:
+            self.reply(404, error('ObjectLockConfigurationNotFoundError'))
+            return
+        status_of = ('<Status>Enabled</Status>'
+                     if self.bucket.name == 'fine-versioned' else '')
+        self.reply(200, ('<VersioningConfiguration xmlns="http://s3.amazonaws'
+                         f'.com/doc/2006-03-01/">{status_of}'
+                         '</VersioningConfiguration>').encode())
 
 
 # ---- how it goes wrong ------------------------------------------------------

@@ -217,12 +217,12 @@ static void
 a_second_one_has_its_own_ways(void **state)
 {
     static const struct secret_ways none = {
-        .subject = "/repo", .is_new = true, .is_second = true};
+        .subject = "/repo", .is_new = true, .which = SECRET_NEW};
     CLEANUP(freep)
     char *path = file("vmkeep.new-password", "new credential\n", 15);
     CLEANUP(freep) char *first = file("vmkeep.password", "old\n", 4);
     struct secret_ways both = {
-        .file = path, .command = "echo x", .is_second = true};
+        .file = path, .command = "echo x", .which = SECRET_NEW};
 
     (void)state;
     (void)setenv("VMKEEP_PASSWORD", "old", 1);

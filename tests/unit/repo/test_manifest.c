@@ -64,6 +64,40 @@ it_comes_back(void **state)
     assert_null(manifest_volume(back, "disk/vdb"));
 }
 
+#define ONES "11111111111111111111111111111111"
+
+/* Only a copy says where it comes from. */
+static void
+the_origin_comes_back(void **state)
+{
+    static const char *const texts[] = {
+        "\"origin\":{\"repository\":\"" ONES "\",\"backup\":\"11\"},",
+        "\"origin\":{\"repository\":\"11\",\"backup\":\"" ONES "\"},",
+        "\"origin\":{\"repository\":\"" ONES "\",\"back\":\"" ONES "\"},",
+        "\"origin\":[\"" ONES "\",\"" ONES "\"],",
+    };
+    CLEANUP(manifest_freep) struct manifest *m = example();
+    CLEANUP(manifest_freep) struct manifest *back = NULL;
+    CLEANUP(buf_done) struct buf b = buf_of(1 << 20);
+
+    (void)state;
+    assert_ok(manifest_pack(m, &b, e));
+    assert_null(strstr(buf_text(&b), "origin"));
+    CLEANUP(freep) char *plain = xstrdup(buf_text(&b));
+    memcpy(m->origin.repository, m->id, sizeof(m->id));
+    memset(m->origin.backup, 'a', BACKUP_ID_LEN);
+    buf_reset(&b);
+    assert_ok(manifest_pack(m, &b, e));
+    assert_ok(manifest_unpack(b.p, b.len, &back, e));
+    assert_string_equal(back->origin.repository, m->id);
+    assert_string_equal(back->origin.backup, m->origin.backup);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        CLEANUP(freep) char *text = xasprintf("{%s%s", texts[i], plain + 1);
+        assert_fails(manifest_unpack(text, strlen(text), &back, e), ERR_CORRUPT,
+                     "origin");
+    }
+}
+
 static void
 new_ones_have_an_id_of_their_own(void **state)
 {
@@ -243,6 +277,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_comes_back),
+        cmocka_unit_test(the_origin_comes_back),
         cmocka_unit_test(new_ones_have_an_id_of_their_own),
         cmocka_unit_test(what_people_see_holds_no_capability),
         cmocka_unit_test(text_must_be_utf8),

@@ -2,6 +2,7 @@
 #include "repo/packer.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "packs.h"
@@ -181,6 +182,109 @@ a_long_run_publishes_midway(void **state)
     }
 }
 
+static int
+count_pack(void *cookie, const char *name, const struct store_stat *stat,
+           struct err *e)
+{
+    unsigned *n = cookie;
+
+    (void)name;
+    (void)stat;
+    (void)e;
+    ++*n;
+    return 0;
+}
+
+static unsigned
+packs_there(const struct made *m)
+{
+    unsigned n = 0;
+
+    assert_ok(store_list(m->mem, "packs/", count_pack, &n, e));
+    return n;
+}
+
+/* How many of these does somebody find who opens the index now? */
+static unsigned
+found_by_others(const struct made *m, uint64_t first, unsigned n)
+{
+    struct index *x = index_new(m->mem, &m->keys);
+    struct location at[INDEX_MAX_LOCATIONS];
+    uint8_t id[OBJECT_ID_BYTES];
+    unsigned found = 0;
+
+    assert_ok(index_refresh(x, e));
+    for (uint64_t i = first; i < first + n; i++) {
+        make_id(i, id);
+        found += index_find(x, id, at) > 0;
+    }
+    index_free(x);
+    return found;
+}
+
+/* Who is killed leaves most of what he has sent to the next one; and not a
+ * delta for each pack. */
+static void
+what_was_sent_is_told_now_and_then(void **state)
+{
+    struct made *m = *state;
+    enum { LEN = 250000, N = 2400 }; /* 600 MB */
+    uint64_t count = 0;
+
+    assert_ok(add(m->packer, 0, N, LEN, e));
+    assert_true(found_by_others(m, 0, N) > N / 2);
+    count = store_fault_count(m->st);
+    assert_ok(packer_finish(m->packer, e));
+    assert_stored(m->mem, m->index, 0, N, LEN);
+    assert_true(count < N * (uint64_t)LEN / PACKER_DELTA_BYTES * 3 + 12);
+}
+
+/* Whatever the reason: what is in the store by then is told. */
+static void
+giving_up_tells_what_is_there(void **state)
+{
+    struct made *m = *state;
+    enum { LEN = 250000, N = 140 }; /* of one kind: one full pack */
+
+    for (unsigned canceled = 0; canceled < 2; canceled++) {
+        uint64_t first = canceled * UINT64_C(1000);
+        for (unsigned i = 0; i < N; i++)
+            assert_ok(add(m->packer, first + 2 * i, 1, LEN, e));
+        while (packs_there(m) < 1 + canceled)
+            (void)usleep(1000);
+        assert_int_equal(found_by_others(m, first, 2 * N), 0);
+        if (canceled)
+            cancel_raise(m->cancel);
+        packer_free(m->packer);
+        assert_true(found_by_others(m, first, 2 * N) >= 100);
+        m->packer = packer_new(m->st, &m->keys, m->index, m->cancel);
+    }
+}
+
+/* A storage that has failed is left alone. */
+static void
+giving_up_a_failed_storage_tells_nothing(void **state)
+{
+    struct made *m = *state;
+    enum { LEN = 250000, N = 140 }; /* of one kind: one full pack */
+    struct err why = {0};
+    int rc = 0;
+
+    for (unsigned i = 0; i < N; i++)
+        assert_ok(add(m->packer, 2 * i, 1, LEN, e));
+    while (packs_there(m) == 0)
+        (void)usleep(1000);
+    store_fault_set(m->st, &(struct store_fault){.at = 1,
+                                                 .prefix = "packs/",
+                                                 .then = STORE_THEN_AGAIN});
+    for (unsigned i = N; i < 10 * N && rc == 0; i++)
+        rc = add(m->packer, 2 * i, 1, LEN, &why);
+    assert_int_equal(why.code, ERR_STORE);
+    packer_free(m->packer);
+    m->packer = NULL;
+    assert_int_equal(found_by_others(m, 0, 2 * N), 0);
+}
+
 static void
 a_failed_upload_fails_the_rest(void **state)
 {
@@ -321,6 +425,9 @@ main(void)
         TEST(a_claim_is_given_once),
         TEST(full_packs_go_while_more_are_filled),
         TEST(a_long_run_publishes_midway),
+        TEST(what_was_sent_is_told_now_and_then),
+        TEST(giving_up_tells_what_is_there),
+        TEST(giving_up_a_failed_storage_tells_nothing),
         TEST(a_failed_upload_fails_the_rest),
         TEST(a_cancel_stops_it),
         TEST(given_up_publishes_nothing),
