@@ -70,7 +70,7 @@ is_ending(const struct live *l)
             return true;
         if (deadline_passed(stuck) && l->intent->pid &&
             undo_cancel_freezes(l->qmp)) {
-            (void)rescue(l->intent->pid, &ignored);
+            (void)rescue_lift(l->intent->pid, &ignored);
             stuck = deadline_never();
         }
         (void)poll(NULL, 0, 20);
@@ -92,7 +92,8 @@ disarm(struct live *l, bool keep, struct err *e)
     if (!l->intent)
         return 0;
     keep = keep && l->intent->bitmap[0];
-    if (l->guard && l->drainer && drainer_state(l->drainer) == DRAINER_FAILED) {
+    if (l->guard && l->drainer && drainer_state(l->drainer) == DRAINER_FAILED &&
+        !drainer_lives(l->drainer)) {
         struct err ignored = {0};
         (void)guard_drain(l->guard, &ignored);
     }

@@ -7,7 +7,6 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "capture/drainer.h"
-#include "capture/guard.h"
 #include "capture/intent.h"
 #include "capture/live_internal.h"
 #include "capture/nbdsource.h"
@@ -175,8 +174,6 @@ await_stream(struct live *l, struct err *e)
             return ramspool_open_result(l->spool, e);
         if (s == DRAINER_FAILED) {
             (void)ramspool_open_result(l->spool, e);
-            struct err ignored = {0};
-            (void)guard_drain(l->guard, &ignored);
             return -1;
         }
         if (ramspool_stream_bytes(l->spool) != seen) {
