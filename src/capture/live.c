@@ -15,6 +15,7 @@
 #include "capture/guard.h"
 #include "capture/intent.h"
 #include "capture/live_internal.h"
+#include "capture/quiesce.h"
 #include "capture/ramspool.h"
 #include "capture/rescue.h"
 #include "capture/undo.h"
@@ -23,7 +24,7 @@
 #include "repo/manifest.h"
 #include "repo/repo.h"
 
-enum { ENDING_MS = 3000, STUCK_MS = 500 };
+enum { ENDING_MS = 3000, STUCK_MS = 500, UNDO_MS = 300000 };
 
 void
 live_warn(struct live *l, char *text)
@@ -78,6 +79,19 @@ is_ending(const struct live *l)
     return false;
 }
 
+/* The guard ends a pause that is too long, and us with it.  Once the guest runs
+ * there is time for all the rest: its stream may take long to end. */
+static void
+end_pause(struct live *l)
+{
+    struct err ignored = {0}; /* undo tries again, and says so */
+
+    if (l->guard && l->intent->window_open &&
+        undo_pause(l->qmp, l->intent, &ignored) == 0 &&
+        quiesce_undo(l->qmp, l->intent, &ignored) == 0)
+        (void)guard_open_window(l->guard, UNDO_MS, &ignored);
+}
+
 /*
  * Take everything out of the guest again; `keep`: but for the bitmaps that the
  * next backup is to build on, and then the guard and the record stay, until it
@@ -97,10 +111,11 @@ disarm(struct live *l, bool keep, struct err *e)
         struct err ignored = {0};
         (void)guard_drain(l->guard, &ignored);
     }
-    if (!intent_machine_lives(l->intent))
-        rc = 0; /* nothing is left to be undone */
-    else
+    if (intent_machine_lives(
+            l->intent)) { /* else nothing is left to be undone */
+        end_pause(l);
         rc = (keep ? undo_but_tracking : undo)(l->qmp, l->intent, e);
+    }
     if (rc == -1 && is_ending(l))
         rc = 0;
     if (rc == 0 && keep)

@@ -191,6 +191,15 @@ make_image(int fd, uint64_t size_bytes, struct err *e)
     return qcow2_writer_commit(&w, e);
 }
 
+/* 0 if unknown: then nothing in it is taken for empty. */
+static uint64_t
+file_length(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
 /* A nameless, sparse file as large as the disk: worst case, all of it. */
 static int
 add_scratch(struct live *l, struct live_disk *d, struct err *e)
@@ -202,6 +211,8 @@ add_scratch(struct live *l, struct live_disk *d, struct err *e)
                       &d->scratch_fd, e) == -1 ||
         (vast && make_image(d->scratch_fd, d->disk->size_bytes, e) == -1))
         return err_wrap(e, "scratch file for disk %s", d->disk->name);
+    d->copied = (struct copied){.fd = d->scratch_fd, .is_raw = !vast};
+    d->copied.empty_bytes = vast ? file_length(d->scratch_fd) : 0;
     if (pass_file(l, d->scratch_fd, d->scratch, &path, e) == -1)
         return -1;
     return qmp_run(l->qmp, "blockdev-add",

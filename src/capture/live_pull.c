@@ -110,8 +110,10 @@ pull_disk(struct live *l, struct live_disk *d, struct err *e)
                        d->base ? d->changed : NULL, &source, e) == -1)
         return err_wrap(e, "disk %s of machine %s", d->disk->name,
                         l->machine->name);
-    if (qmp_version(l->qmp)->major < 10)
+    if (qmp_version(l->qmp)->major < 10) {
         nbdsource_read_in_blocks(source, CBW_PART_BYTES);
+        nbdsource_doubt_holes(source, &d->copied);
+    }
     if (copy_disk(l, d, source, e) == -1)
         return err_wrap(e, "disk %s of machine %s", d->disk->name,
                         l->machine->name);

@@ -28,6 +28,8 @@ class Machine:
         self.folder = t.subfolder(name)
         self.argv = []
         self.copies = {}  # name in the backup: what it must hold, raw
+        self.devices = {}  # name: what qemu-io calls its device
+        self.forms = {}    # name: qcow2 or raw
         self.vast = []    # those whose copy is a qcow2
 
     def path(self, name):
@@ -66,6 +68,21 @@ class Machine:
             self.expect(name, image, form)
         self.add(*blockdev(name + '-node', image, form, more))
         self.add('-device', f'{bus},drive={name}-node,id={name}{thread}')
+        self.forms[name] = form
+        self.devices[name] = f'/machine/peripheral/{name}' + (
+            '/virtio-backend' if bus.startswith('virtio-blk') else '')
+
+    def write(self, guest, name, command):
+        """What a guest would write to that disk: a command of qemu-io."""
+        said = guest.qmp.hmp(f'qemu-io -d {self.devices[name]} "{command}"')
+        check('rror' not in said and 'failed' not in said,
+              f'{command} to {name}: {said}')
+
+    def look_again(self, guest, name):
+        """Its copy, as the disk is now."""
+        self.write(guest, name, 'flush')
+        convert_to_raw(self.path(f'{name}.img'), self.copies[name],
+                       self.forms[name])
 
     def start(self):
         argv = EMULATOR + [

@@ -26,8 +26,9 @@ class Held:
 
     on_reply = None
 
-    def __init__(self, setting, word, *options, relay=False):
+    def __init__(self, setting, word, *options, relay=False, after=None):
         self.setting = setting
+        self.after = after  # only commands behind one with this in it count
         self.word = word
         self.reached = threading.Event()
         self.go_on = threading.Event()
@@ -44,6 +45,10 @@ class Held:
         self.status = self.out = self.err = None
 
     def _look(self, _number, line):
+        if self.after:
+            if self.after in line:
+                self.after = None
+            return True
         if self.word in line and not self.reached.is_set():
             self.reached.set()
             self.go_on.wait(60)
@@ -81,7 +86,8 @@ class Held:
 
     def check_failed(self, *words):
         self.finish()
-        check(self.status not in (0, 3), f'it has not failed: {self.out}')
+        check(self.status > 0 and self.status != 3,
+              f'it has not failed: exit {self.status} {self.err} {self.out}')
         for word in words:
             check(word in self.err, f'"{word}" in: {self.err}')
         check('"summary"' not in self.out, f'no summary: {self.out}')
