@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "capture/nbdsource.h"
 
+#include <errno.h>
 #include <libnbd.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -375,7 +376,10 @@ read_done(void *user_data, int *error)
                       "reading %u bytes at %llu: %s", r->len,
                       (unsigned long long)(f->slot->index * VOLUME_SLOT_BYTES +
                                            r->offset),
-                      strerrordesc_np(*error));
+                      *error == ENOTCONN
+                          ? "QEMU has closed the connection, as it does when "
+                            "it cannot read the image"
+                          : strerrordesc_np(*error));
     return 1; /* retire the command */
 }
 

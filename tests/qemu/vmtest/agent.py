@@ -55,7 +55,9 @@ def guest_with_agent(t, extra=()):
                 shutil.copyfileobj(f, out)
     return t.guest(
         disks=[disk], memory_mib=256, name='agent',
-        append='witness.ram=8 rdinit=/init-agent',
+        # What waits for a thaw is no trouble.
+        append='witness.ram=8 rdinit=/init-agent '
+               'sysctl.kernel.hung_task_timeout_secs=0',
         extra=['-initrd', t.path('initrd'), '-device', 'virtio-serial',
                '-chardev', f'socket,id=ga,path={t.path("ga")},server=on,'
                            'wait=off',
@@ -115,7 +117,11 @@ class AgentRelay:
                     server.connect(self.target)
                     threading.Thread(target=self._down, daemon=True,
                                      args=(server, client)).start()
-                    self._up(client, server)
+                    with contextlib.suppress(OSError):
+                        self._up(client, server)
+                    # The other thread's waiting would keep it open.
+                    with contextlib.suppress(OSError):
+                        server.shutdown(socket.SHUT_RDWR)
 
     def _up(self, client, server):
         while True:
