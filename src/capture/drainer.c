@@ -20,14 +20,15 @@
 #include "capture/helper_internal.h"
 #include "capture/ramfeed.h"
 #include "capture/ramspool.h"
+#include "capture/rescue.h"
 #include "work/pool.h"
 #include "work/queue.h"
 
 /* What it says to the worker, one byte each. */
 enum { SAY_RAM = 'R', SAY_DONE = 'D', SAY_FAILED = 'F' };
 
-/* What it is told first: the stall, little-endian. */
-enum { STALL_BYTES = 4 };
+/* What it is told first, little-endian: the stall, and QEMU's process. */
+enum { TOLD_BYTES = 8 };
 
 /* ---- the worker's side ------------------------------------------------ */
 
@@ -38,10 +39,10 @@ struct drainer {
 };
 
 int
-drainer_start(struct ramspool *spool, int stream, uint32_t stall_ms,
+drainer_start(struct ramspool *spool, int stream, uint32_t stall_ms, pid_t qemu,
               struct drainer **out, struct err *e)
 {
-    uint8_t stall[STALL_BYTES];
+    uint8_t told[TOLD_BYTES];
     int pair[2] = {-1, -1}, spool_fds[RAMSPOOL_FDS];
     pid_t pid = 0;
 
@@ -52,9 +53,10 @@ drainer_start(struct ramspool *spool, int stream, uint32_t stall_ms,
                        spool_fds[2]};
     int rc = helper_spawn("drainer", fds, ARRAY_LEN(fds), &pid, e);
     fd_close(&pair[1]);
-    put_le32(stall, stall_ms);
+    put_le32(told, stall_ms);
+    put_le32(told + 4, (uint32_t)qemu);
     if (rc == 0)
-        rc = fd_write(pair[0], stall, sizeof(stall), "to the drainer", e);
+        rc = fd_write(pair[0], told, sizeof(told), "to the drainer", e);
     if (rc == -1) {
         fd_close(&pair[0]);
         return -1;
@@ -91,6 +93,14 @@ drainer_state(struct drainer *d)
     return d->state;
 }
 
+bool
+drainer_lives(const struct drainer *d)
+{
+    char said = 0;
+
+    return recv(d->control, &said, 1, MSG_PEEK | MSG_DONTWAIT) != 0;
+}
+
 void
 drainer_free(struct drainer *d)
 {
@@ -108,7 +118,8 @@ enum { CONTROL = HELPER_FIRST_FD, STREAM, SPOOL_FDS };
 enum {
     CHUNK_BYTES = 1 << 20,
     CHUNKS = 32, /* on their way to the spool */
-    NAP_MS = 5
+    NAP_MS = 5,
+    HOLD_LOOK_MS = 100
 };
 
 struct chunk {
@@ -124,6 +135,7 @@ struct draining {
     struct err failed;      /* the writer's, until it has ended */
     atomic_bool has_failed; /* one of them: nothing is kept any more */
     uint64_t stall_ms;
+    pid_t qemu;
 };
 
 static void
@@ -199,6 +211,27 @@ read_chunk(uint8_t *out)
     return n;
 }
 
+/*
+ * Let the guest go on without us, and then wait with the rest of the stream
+ * until the writer is at work again.  False if that cannot be: then it is to be
+ * read on at once.
+ */
+static bool
+hold(struct draining *d)
+{
+    struct pollfd p = {.fd = STREAM, .events = POLLRDHUP};
+    struct err ignored = {0};
+    struct chunk *c = NULL;
+
+    if (d->qemu == 0 || rescue_lift(d->qemu, &ignored) < 1)
+        return false;
+    while (!(c = queue_try_pop(d->empty)))
+        if (poll(&p, 1, HOLD_LOOK_MS) == 1)
+            return false; /* QEMU has gone */
+    (void)queue_push(d->empty, c);
+    return true;
+}
+
 /* Reads on whatever happens.  False if the writer hangs. */
 static bool
 read_to_the_end(struct draining *d)
@@ -210,7 +243,9 @@ read_to_the_end(struct draining *d)
     for (;;) {
         if (!c && !hangs) {
             c = take_chunk(d);
-            hangs = c == NULL;
+            hangs = !c && !hold(d);
+            if (!c && !hangs)
+                continue;
         }
         ssize_t n = read_chunk(c ? c->bytes : waste);
         if (n == -1) {
@@ -273,16 +308,17 @@ drainer_main(void)
     const int spool_fds[RAMSPOOL_FDS] = {SPOOL_FDS, SPOOL_FDS + 1,
                                          SPOOL_FDS + 2};
     static struct draining d; /* the writer may outlive this function */
-    uint8_t stall[STALL_BYTES];
+    uint8_t told[TOLD_BYTES];
     struct err e = {0};
 
     (void)prctl(PR_SET_NAME, "vmkeep-drainer");
     (void)prctl(PR_SET_DUMPABLE, 0);
     /* If not: it is before anything was armed, and the worker sees the end. */
-    if (recv(CONTROL, stall, sizeof(stall), MSG_WAITALL) != sizeof(stall) ||
+    if (recv(CONTROL, told, sizeof(told), MSG_WAITALL) != sizeof(told) ||
         ramspool_attach(spool_fds, &d.spool, &e) == -1)
         return 1;
-    d.stall_ms = get_le32(stall);
+    d.stall_ms = get_le32(told);
+    d.qemu = (pid_t)get_le32(told + 4);
     d.feed = ramfeed_new(d.spool, say_ram);
     return drain(&d);
 }

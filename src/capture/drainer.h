@@ -12,16 +12,27 @@
 #ifndef CAPTURE_DRAINER_H
 #define CAPTURE_DRAINER_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct drainer;
 struct err;
 struct ramspool;
 
-/* Start it on our end of the stream, which is only borrowed.  If the spool's
- * disk takes nothing for `stall_ms`, the spool fails, and the guest goes on. */
+/*
+ * Start it on our end of the stream, which is only borrowed.  If the spool's
+ * disk takes nothing for `stall_ms`, the spool fails, and the guest goes on:
+ * the write protection is lifted from outside, and the stream is not read to
+ * its end before that disk answers; for then QEMU waits for what it writes to
+ * its disks, the scratch files on that disk among them, and the guest with it.
+ * If that cannot be (`qemu` is 0, or not ours to look into), it reads on.
+ */
 int drainer_start(struct ramspool *spool, int stream, uint32_t stall_ms,
-                  struct drainer **out, struct err *e);
+                  pid_t qemu, struct drainer **out, struct err *e);
+
+/* Is it still there, to read the stream on? */
+bool drainer_lives(const struct drainer *d);
 
 /* Becomes readable with each change of drainer_state. */
 int drainer_fd(const struct drainer *d);
@@ -30,7 +41,7 @@ enum drainer_state {
     DRAINER_WAITING, /* no page has come yet */
     DRAINER_RAM,     /* pages come: write protection is armed */
     DRAINER_DONE,    /* the stream ended well, all is in the spool */
-    DRAINER_FAILED   /* malformed, or no room; it still reads on to the end */
+    DRAINER_FAILED   /* malformed, or no room; if it lives it reads on */
 };
 
 /* What it has said so far; does not wait. */

@@ -22,6 +22,7 @@
 #include "capture/helper_internal.h"
 #include "capture/intent.h"
 #include "capture/rescue.h"
+#include "capture/scratchprobe.h"
 #include "capture/snapshot.h"
 #include "capture/undo.h"
 #include "qemu/qmp.h"
@@ -42,7 +43,9 @@ enum {
     INTENT_MAX_BYTES = 1 << 20,
     TRIES = 10,
     RETRY_MS = 1000,
-    GREETING_MS = 10000
+    GREETING_MS = 10000,
+    SCRATCH_PATIENCE_MS = 600000,
+    SCRATCH_LOOK_MS = 1000
 };
 
 /* ---- the worker's side ------------------------------------------------ */
@@ -179,6 +182,7 @@ struct watch {
     struct deadline window; /* never: it is closed */
     int worker;             /* pidfd, or -1 */
     struct thread *drain;
+    int monitor; /* the worker's connection, or -1: given up */
 };
 
 static void
@@ -299,15 +303,55 @@ dup_of(int fd)
 
 /* The worker's connection, or if that is cut one of our own. */
 static int
-reach_machine(const struct intent *in, struct qmp **out, struct err *e)
+reach_machine(const struct watch *w, struct qmp **out, struct err *e)
 {
+    const struct intent *in = w->intent;
     /* While QEMU writes a snapshot its monitor is silent. */
     uint64_t ms = in->snapshot[0] ? SNAPSHOT_PATIENCE_MS : QMP_TIMEOUT_MS;
 
-    if (qmp_adopt_patiently(dup_of(MONITOR), ms, out, e) == 0)
+    if (w->monitor != -1 &&
+        qmp_adopt_patiently(dup_of(w->monitor), ms, out, e) == 0)
         return 0;
     err_clear(e);
     return qmp_connect(in->socket, out, e);
+}
+
+/*
+ * The stream is to be read on, or the guest waits for it; but not to its end
+ * while the scratch folder hangs (see undo.c).
+ */
+static void
+read_on(struct watch *w)
+{
+    CLEANUP(scratchprobe_freep) struct scratchprobe *p = NULL;
+    const struct intent *in = w->intent;
+    struct err ignored = {0};
+
+    bool hangs = in->scratch[0] != '\0' &&
+                 scratchprobe_start(in->scratch, -1, &p, &ignored) == 0 &&
+                 !scratchprobe_wait(p, deadline_in_ms(SCRATCH_LOOK_MS));
+    if (!hangs || !in->pid || rescue_lift(in->pid, &ignored) < 1)
+        start_draining(w);
+}
+
+/* The guest runs, and all that can be undone without the scratch folder has
+ * been: wait until it answers.  The monitor is everybody's meanwhile. */
+static void
+await_scratch(struct watch *w)
+{
+    const struct intent *in = w->intent;
+    CLEANUP(scratchprobe_freep) struct scratchprobe *p = NULL;
+    struct deadline end = deadline_in_ms(SCRATCH_PATIENCE_MS);
+    struct err ignored = {0};
+
+    if (in->scratch[0] == '\0' ||
+        scratchprobe_start(in->scratch, -1, &p, &ignored) == -1 ||
+        scratchprobe_wait(p, deadline_in_ms(SCRATCH_LOOK_MS)))
+        return;
+    fd_close(&w->monitor);
+    while (!scratchprobe_wait(p, deadline_in_ms(SCRATCH_LOOK_MS)) &&
+           !deadline_passed(end) && intent_machine_lives(in))
+        ;
 }
 
 static int
@@ -316,13 +360,13 @@ put_right(struct watch *w)
     CLEANUP(qmp_closep) struct qmp *q = NULL;
     struct err e = {0};
 
-    start_draining(w);
     /* A monitor that is gone may come back; a machine that is ending ends. */
     for (int i = 0; i < TRIES; i++) {
         err_clear(&e);
+        if (!w->drain)
+            read_on(w);
         if (!intent_machine_lives(w->intent) ||
-            (reach_machine(w->intent, &q, &e) == 0 &&
-             undo(q, w->intent, &e) == 0)) {
+            (reach_machine(w, &q, &e) == 0 && undo(q, w->intent, &e) == 0)) {
             intent_remove(w->intent);
             return 0;
         }
@@ -330,9 +374,10 @@ put_right(struct watch *w)
          * waits for ever for a processor that waits for a page. */
         if (!q && w->intent->pid) {
             struct err ignored = {0};
-            (void)rescue(w->intent->pid, &ignored);
+            (void)rescue_lift(w->intent->pid, &ignored);
         }
         qmp_close(STEAL(q));
+        await_scratch(w);
         (void)poll(NULL, 0, RETRY_MS);
     }
     intent_note_failure(w->intent, e.msg);
@@ -342,7 +387,8 @@ put_right(struct watch *w)
 int
 guard_main(void)
 {
-    struct watch w = {.window = deadline_never(), .worker = -1};
+    struct watch w = {
+        .window = deadline_never(), .worker = -1, .monitor = MONITOR};
 
     (void)prctl(PR_SET_NAME, "vmkeep-guard");
     (void)prctl(PR_SET_DUMPABLE, 0);

@@ -20,6 +20,7 @@ static const struct {
 } roles[] = {
     {"vmkeep-guard", guard_main},
     {"vmkeep-drainer", drainer_main},
+    {"vmkeep-probe", probe_main},
 };
 
 bool

@@ -8,8 +8,8 @@
 
 #include <stdbool.h>
 
-/* First thing in main(): if this process was started as a guard or drainer, run
- * it, put its exit status into *status, and return true. */
+/* First thing in main(): if this process was started as a guard, drainer or
+ * probe, run it, put its exit status into *status, and return true. */
 bool helper_main(int argc, char **argv, int *status);
 
 #endif

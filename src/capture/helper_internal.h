@@ -22,5 +22,6 @@ int helper_spawn(const char *role, const int *fds, size_t n_fds, pid_t *out,
 /* The mains of the roles.  Each returns the exit status. */
 int guard_main(void);
 int drainer_main(void);
+int probe_main(void);
 
 #endif

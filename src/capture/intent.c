@@ -42,7 +42,9 @@ intent_new(const struct machine *m)
     in->snapshot = xstrdup("");
     in->agent = xstrdup("");
     in->bitmap = xstrdup("");
+    in->scratch = xstrdup("");
     in->lock_fd = -1;
+    in->hold_fd = -1;
     return in;
 }
 
@@ -62,6 +64,7 @@ intent_free(struct intent *in)
     free(in->snapshot);
     free(in->agent);
     free(in->bitmap);
+    free(in->scratch);
     free(in->path);
     fd_close(&in->lock_fd);
     free(in);
@@ -94,15 +97,16 @@ intent_format(const struct intent *in)
     json_t *j = json_pack(
         "{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:b, s:s, "
         "s:s, "
-        "s:s, s:s, s:O}",
-        "version", 4, "run", in->run, "machine", in->machine, "socket",
+        "s:s, s:s, s:s, s:O}",
+        "version", 5, "run", in->run, "machine", in->machine, "socket",
         in->socket, "pid", (json_int_t)in->pid, "start_time",
         (json_int_t)in->start_time, "worker", (json_int_t)in->worker,
         "worker_start_time", (json_int_t)in->worker_start_time, "was_running",
         in->was_running, "window_open", in->window_open,
         "had_background_snapshot", in->had_background_snapshot, "had_events",
         in->had_events, "nbd_path", in->nbd_path, "snapshot", in->snapshot,
-        "bitmap", in->bitmap, "agent", in->agent, "disks", disks);
+        "bitmap", in->bitmap, "agent", in->agent, "scratch", in->scratch,
+        "disks", disks);
     char *text = j ? json_dumps(j, JSON_INDENT(1)) : NULL;
     if (!text)
         abort(); /* only if memory is out or a name is not UTF-8 */
@@ -133,24 +137,25 @@ intent_parse(const char *text, struct intent **out, struct err *e)
     CLEANUP(json_decrefp) json_t *j = json_loads(text, 0, NULL);
     CLEANUP(intent_freep) struct intent *in = xcalloc(1, sizeof(*in));
     const char *run = NULL, *machine = NULL, *socket = NULL, *nbd = NULL;
-    const char *snapshot = NULL, *bitmap = NULL, *agent = NULL;
+    const char *snapshot = NULL, *bitmap = NULL, *agent = NULL, *scratch = NULL;
     json_int_t pid = 0, start = 0, worker = 0, worker_start = 0;
     int version = 0, was = 0, open = 0, bg = 0, ev = 0;
     json_t *disks = NULL;
 
-    in->lock_fd = -1;
+    in->lock_fd = in->hold_fd = -1;
     if (!j || json_unpack(j,
                           "{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:b, "
-                          "s:b, s:b, s:s, s:s, s:s, s:s, s:o}",
+                          "s:b, s:b, s:s, s:s, s:s, s:s, s:s, s:o}",
                           "version", &version, "run", &run, "machine", &machine,
                           "socket", &socket, "pid", &pid, "start_time", &start,
                           "worker", &worker, "worker_start_time", &worker_start,
                           "was_running", &was, "window_open", &open,
                           "had_background_snapshot", &bg, "had_events", &ev,
                           "nbd_path", &nbd, "snapshot", &snapshot, "bitmap",
-                          &bitmap, "agent", &agent, "disks", &disks) == -1)
+                          &bitmap, "agent", &agent, "scratch", &scratch,
+                          "disks", &disks) == -1)
         return err_set(e, ERR_CORRUPT, "not an intent record");
-    if (version != 4)
+    if (version != 5)
         return err_set(e, ERR_UNSUP, "intent record of version %d", version);
     if (strlen(run) != LABEL_RUN_LEN || !hex_is(run))
         return err_set(e, ERR_CORRUPT, "intent record with a bad run");
@@ -161,6 +166,7 @@ intent_parse(const char *text, struct intent **out, struct err *e)
     in->snapshot = xstrdup(snapshot);
     in->bitmap = xstrdup(bitmap);
     in->agent = xstrdup(agent);
+    in->scratch = xstrdup(scratch);
     in->worker = (pid_t)worker;
     in->worker_start_time = (uint64_t)worker_start;
     in->pid = (pid_t)pid;

@@ -40,17 +40,19 @@ struct intent {
     bool had_events;
     char *snapshot; /* tag of our internal snapshot, "" if there is to be none:
                        then it is all that there is to be undone */
-    char *bitmap; /* name of the tracking bitmaps that it adds (tracking.h), or
-                     with `snapshot` what the names of the snapshots begin with
-                     that stay for the next one; "": there are none */
-    char *agent;  /* socket of the guest agent that may have frozen the file
-                     systems for us, "" if none has */
+    char *bitmap;  /* name of the tracking bitmaps that it adds (tracking.h), or
+                      with `snapshot` what the names of the snapshots begin with
+                      that stay for the next one; "": there are none */
+    char *agent;   /* socket of the guest agent that may have frozen the file
+                      systems for us, "" if none has */
+    char *scratch; /* folder of the scratch files, "" if there are to be none */
     char *nbd_path; /* our NBD server's socket, "" if it is not to be ours */
     struct intent_disk *disks;
     size_t n_disks;
 
     char *path;  /* of the record */
     int lock_fd; /* held while somebody looks after the guest, or -1 */
+    int hold_fd; /* borrowed: see scratchprobe_start; or -1 */
 };
 
 /* For the machine as it is now, with a new run.  Nothing is written yet. */

@@ -15,6 +15,7 @@
 #include "capture/guard.h"
 #include "capture/intent.h"
 #include "capture/live_internal.h"
+#include "capture/quiesce.h"
 #include "capture/ramspool.h"
 #include "capture/rescue.h"
 #include "capture/undo.h"
@@ -23,7 +24,7 @@
 #include "repo/manifest.h"
 #include "repo/repo.h"
 
-enum { ENDING_MS = 3000, STUCK_MS = 500 };
+enum { ENDING_MS = 3000, STUCK_MS = 500, UNDO_MS = 300000 };
 
 void
 live_warn(struct live *l, char *text)
@@ -70,12 +71,25 @@ is_ending(const struct live *l)
             return true;
         if (deadline_passed(stuck) && l->intent->pid &&
             undo_cancel_freezes(l->qmp)) {
-            (void)rescue(l->intent->pid, &ignored);
+            (void)rescue_lift(l->intent->pid, &ignored);
             stuck = deadline_never();
         }
         (void)poll(NULL, 0, 20);
     }
     return false;
+}
+
+/* The guard ends a pause that is too long, and us with it.  Once the guest runs
+ * there is time for all the rest: its stream may take long to end. */
+static void
+end_pause(struct live *l)
+{
+    struct err ignored = {0}; /* undo tries again, and says so */
+
+    if (l->guard && l->intent->window_open &&
+        undo_pause(l->qmp, l->intent, &ignored) == 0 &&
+        quiesce_undo(l->qmp, l->intent, &ignored) == 0)
+        (void)guard_open_window(l->guard, UNDO_MS, &ignored);
 }
 
 /*
@@ -92,14 +106,16 @@ disarm(struct live *l, bool keep, struct err *e)
     if (!l->intent)
         return 0;
     keep = keep && l->intent->bitmap[0];
-    if (l->guard && l->drainer && drainer_state(l->drainer) == DRAINER_FAILED) {
+    if (l->guard && l->drainer && drainer_state(l->drainer) == DRAINER_FAILED &&
+        !drainer_lives(l->drainer)) {
         struct err ignored = {0};
         (void)guard_drain(l->guard, &ignored);
     }
-    if (!intent_machine_lives(l->intent))
-        rc = 0; /* nothing is left to be undone */
-    else
+    if (intent_machine_lives(
+            l->intent)) { /* else nothing is left to be undone */
+        end_pause(l);
         rc = (keep ? undo_but_tracking : undo)(l->qmp, l->intent, e);
+    }
     if (rc == -1 && is_ending(l))
         rc = 0;
     if (rc == 0 && keep)

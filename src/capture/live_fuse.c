@@ -37,6 +37,7 @@ struct shown {
     int fd;
     uint64_t size;
     char *path;
+    const struct copied *copied; /* borrowed */
 };
 
 static void
@@ -172,9 +173,13 @@ next_data(const struct shown *s, uint64_t at)
 {
     off_t found = lseek(s->fd, (off_t)at, SEEK_DATA);
 
-    if (found == -1)
-        return errno == ENXIO ? s->size : at; /* else nobody knows */
-    return u64_max(at, (uint64_t)found - (uint64_t)found % VOLUME_BLOCK_BYTES);
+    if (found == -1 && errno != ENXIO)
+        return at; /* nobody knows */
+    uint64_t data = found == -1 ? s->size : (uint64_t)found;
+    data = copied_next(s->copied, at, data);
+    if (data == s->size)
+        return data;
+    return u64_max(at, data - data % VOLUME_BLOCK_BYTES);
 }
 
 static uint64_t
@@ -246,6 +251,7 @@ copy_disk(struct live *l, size_t disk, struct volume_writer *v, struct err *e)
     if (mount_node(l, disk, d->access, e) == -1 ||
         open_shown(l, disk, &s, e) == -1)
         return -1;
+    s.copied = &d->copied;
     if (s.size != d->disk->size_bytes)
         rc = err_set(e, ERR_QEMU, "its size changed from %llu to %llu bytes",
                      (unsigned long long)d->disk->size_bytes,

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "capture/copied.h"
 #include "capture/labels.h"
 #include "capture/live.h"
 #include "capture/tracking.h"
@@ -51,6 +52,7 @@ struct live_disk {
     char access[LABEL_MAX];
     char export[LABEL_MAX];
     int scratch_fd; /* that file, or -1 */
+    struct copied copied;
 
     /* Either the same disk in the backup that this one is built on, borrowed
      * from live.base, and a bitmap of what has changed; or why not. */

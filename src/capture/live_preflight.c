@@ -10,6 +10,8 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "capture/live_internal.h"
+#include "capture/scratchprobe.h"
+#include "capture/undo.h"
 #include "qemu/machine.h"
 #include "qemu/qmp.h"
 #include "work/cancel.h"
@@ -32,6 +34,20 @@ live_check_version(const struct live *l, struct err *e)
     if (v->major < 7 || (v->major == 7 && v->minor < 1))
         return unsupported(l, e, "its QEMU is older than 7.1");
     return 0;
+}
+
+/* There, only its process can be a way to wake a guest whose stream ended
+ * badly. */
+static int
+check_process(const struct live *l, struct err *e)
+{
+    if (l->machine->pid || !undo_cancel_freezes(l->qmp))
+        return 0;
+    (void)unsupported(l, e,
+                      "its process cannot be told behind that monitor, so "
+                      "nobody could wake it if the backup were killed");
+    return err_hint(e, "use QEMU's own monitor socket, QEMU 8.1 or later, or "
+                       "the method savevm or disk");
 }
 
 /* From any other state QEMU aborts when the migration starts. */
@@ -175,6 +191,8 @@ live_check_scratch(const struct live *l, struct err *e)
     uint64_t free_bytes = 0, wanted = UINT64_MAX;
     char have[TEXT_SIZE_LEN], need[TEXT_SIZE_LEN];
 
+    if (!l->looks_only && scratch_answers(l->scratch_dir, -1, e) == -1)
+        return err_hint(e, "name another with --scratch");
     if (dir_free_bytes(l->scratch_dir, &free_bytes, e) == -1)
         return err_wrap(e, "scratch folder");
     (void)u64_add(l->disks_only ? 0 : l->machine->ram_bytes, l->min_free_bytes,
@@ -250,9 +268,10 @@ int
 live_preflight(struct live *l, struct err *e)
 {
     live_progress(l, "preflight", "");
-    if (live_check_version(l, e) == -1 || check_status(l, e) == -1 ||
-        check_bypass(l, e) == -1 || check_blockers(l, e) == -1 ||
-        live_take_disks(l, e) == -1 || live_look_at_iothreads(l, e) == -1 ||
+    if (live_check_version(l, e) == -1 || check_process(l, e) == -1 ||
+        check_status(l, e) == -1 || check_bypass(l, e) == -1 ||
+        check_blockers(l, e) == -1 || live_take_disks(l, e) == -1 ||
+        live_look_at_iothreads(l, e) == -1 ||
         live_check_migration(l, e) == -1 || live_check_scratch(l, e) == -1 ||
         live_estimate(l, e) == -1)
         return -1;

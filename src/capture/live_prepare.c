@@ -68,6 +68,10 @@ write_intent(struct live *l, struct err *e)
         free(in->agent);
         in->agent = xstrdup(l->agent);
     }
+    free(in->scratch);
+    in->scratch = realpath(l->scratch_dir, NULL); /* for the next vmkeep */
+    if (!in->scratch)
+        in->scratch = xstrdup(l->scratch_dir);
     if (runtime_dir(&dir, e) == -1 || note_capabilities(l, e) == -1)
         return -1;
     free(in->nbd_path);
@@ -93,6 +97,8 @@ write_intent(struct live *l, struct err *e)
 static int
 start_processes(struct live *l, struct err *e)
 {
+    int spool[RAMSPOOL_FDS];
+
     if (fd_socketpair(l->stream, e) == -1 ||
         guard_start(l->intent, qmp_fd(l->qmp), l->stream[0], &l->guard, e) ==
             -1)
@@ -104,8 +110,10 @@ start_processes(struct live *l, struct err *e)
     }
     if (ramspool_create(l->scratch_dir, &l->spool, e) == -1 ||
         drainer_start(l->spool, l->stream[0], l->cbw_timeout_s * 1000,
-                      &l->drainer, e) == -1)
+                      l->machine->pid, &l->drainer, e) == -1)
         return -1;
+    ramspool_fds(l->spool, spool);
+    l->intent->hold_fd = spool[0]; /* its file */
     fd_close(&l->stream[0]);
     return 0;
 }
@@ -183,6 +191,15 @@ make_image(int fd, uint64_t size_bytes, struct err *e)
     return qcow2_writer_commit(&w, e);
 }
 
+/* 0 if unknown: then nothing in it is taken for empty. */
+static uint64_t
+file_length(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
 /* A nameless, sparse file as large as the disk: worst case, all of it. */
 static int
 add_scratch(struct live *l, struct live_disk *d, struct err *e)
@@ -194,6 +211,8 @@ add_scratch(struct live *l, struct live_disk *d, struct err *e)
                       &d->scratch_fd, e) == -1 ||
         (vast && make_image(d->scratch_fd, d->disk->size_bytes, e) == -1))
         return err_wrap(e, "scratch file for disk %s", d->disk->name);
+    d->copied = (struct copied){.fd = d->scratch_fd, .is_raw = !vast};
+    d->copied.empty_bytes = vast ? file_length(d->scratch_fd) : 0;
     if (pass_file(l, d->scratch_fd, d->scratch, &path, e) == -1)
         return -1;
     return qmp_run(l->qmp, "blockdev-add",

@@ -7,7 +7,6 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "capture/drainer.h"
-#include "capture/guard.h"
 #include "capture/intent.h"
 #include "capture/live_internal.h"
 #include "capture/nbdsource.h"
@@ -111,8 +110,10 @@ pull_disk(struct live *l, struct live_disk *d, struct err *e)
                        d->base ? d->changed : NULL, &source, e) == -1)
         return err_wrap(e, "disk %s of machine %s", d->disk->name,
                         l->machine->name);
-    if (qmp_version(l->qmp)->major < 10)
+    if (qmp_version(l->qmp)->major < 10) {
         nbdsource_read_in_blocks(source, CBW_PART_BYTES);
+        nbdsource_doubt_holes(source, &d->copied);
+    }
     if (copy_disk(l, d, source, e) == -1)
         return err_wrap(e, "disk %s of machine %s", d->disk->name,
                         l->machine->name);
@@ -175,8 +176,6 @@ await_stream(struct live *l, struct err *e)
             return ramspool_open_result(l->spool, e);
         if (s == DRAINER_FAILED) {
             (void)ramspool_open_result(l->spool, e);
-            struct err ignored = {0};
-            (void)guard_drain(l->guard, &ignored);
             return -1;
         }
         if (ramspool_stream_bytes(l->spool) != seen) {

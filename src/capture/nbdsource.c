@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "capture/nbdsource.h"
 
+#include <errno.h>
 #include <libnbd.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -12,6 +13,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "capture/copied.h"
 #include "repo/volume.h"
 #include "work/cancel.h"
 
@@ -43,6 +45,7 @@ struct nbdsource {
     char context[CONTEXT_MAX];
     uint64_t size;
     bool has_allocation;
+    const struct copied *copied; /* or NULL: holes are believed */
 
     /* of the window under way */
     struct extents data;    /* to be read */
@@ -169,6 +172,12 @@ nbdsource_read_in_blocks(struct nbdsource *s, uint32_t block_bytes)
     s->request_bytes = block_bytes;
 }
 
+void
+nbdsource_doubt_holes(struct nbdsource *s, const struct copied *c)
+{
+    s->copied = c;
+}
+
 uint64_t
 nbdsource_read_bytes(const struct nbdsource *s)
 {
@@ -226,6 +235,18 @@ is_dirty(uint32_t flags)
     return flags & 1; /* QEMU docs/interop/nbd.txt: NBD_STATE_DIRTY */
 }
 
+/* Of a hole, just reported: what was none at the instant. */
+static void
+add_copied(const struct nbdsource *s, struct extents *x, uint64_t from,
+           uint64_t to)
+{
+    for (uint64_t at = from; (at = copied_next(s->copied, at, to)) < to;) {
+        uint64_t end = copied_end(s->copied, at, to);
+        add_blocks(s, x, at, end - at);
+        at = end;
+    }
+}
+
 static int
 take_extents(void *user_data, const char *context, uint64_t offset,
              uint32_t *entries, size_t n_entries, int *error)
@@ -238,6 +259,8 @@ take_extents(void *user_data, const char *context, uint64_t offset,
         uint64_t len = u64_min(entries[i], d->end - offset);
         if (d->wanted(entries[i + 1]))
             add_blocks(d->source, d->out, offset, len);
+        else if (d->wanted == is_data && d->source->copied)
+            add_copied(d->source, d->out, offset, offset + len);
         offset += len;
     }
     d->source->described = offset;
@@ -353,7 +376,10 @@ read_done(void *user_data, int *error)
                       "reading %u bytes at %llu: %s", r->len,
                       (unsigned long long)(f->slot->index * VOLUME_SLOT_BYTES +
                                            r->offset),
-                      strerrordesc_np(*error));
+                      *error == ENOTCONN
+                          ? "QEMU has closed the connection, as it does when "
+                            "it cannot read the image"
+                          : strerrordesc_np(*error));
     return 1; /* retire the command */
 }
 

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 struct cancel;
+struct copied;
 struct err;
 struct nbdsource;
 struct volume_writer;
@@ -28,6 +29,9 @@ void nbdsource_closep(struct nbdsource **s);
 
 /* No read crosses a multiple of this, a power of two; 1 MiB if not told. */
 void nbdsource_read_in_blocks(struct nbdsource *s, uint32_t block_bytes);
+
+/* What the server reports as holes is read where `c` (borrowed) has copies. */
+void nbdsource_doubt_holes(struct nbdsource *s, const struct copied *c);
 
 uint64_t nbdsource_size_bytes(const struct nbdsource *s);
 /* What has been asked for so far. */

@@ -69,7 +69,7 @@ find_uffd(pid_t qemu, int *out, struct err *e)
 }
 
 static int
-unprotect(int uffd, uint64_t start, uint64_t end, struct err *e)
+unprotect(int uffd, uint64_t start, uint64_t end, bool for_good, struct err *e)
 {
     struct uffdio_writeprotect wp = {.range = {start, end - start}};
     struct uffdio_range range = {start, end - start};
@@ -77,13 +77,13 @@ unprotect(int uffd, uint64_t start, uint64_t end, struct err *e)
     /* The first wakes those who wait, the second lets nobody wait again. */
     if (ioctl(uffd, UFFDIO_WRITEPROTECT, &wp) == -1)
         return err_set_errno(e, ERR_IO, "cannot lift the write protection");
-    if (ioctl(uffd, UFFDIO_UNREGISTER, &range) == -1)
+    if (for_good && ioctl(uffd, UFFDIO_UNREGISTER, &range) == -1)
         return err_set_errno(e, ERR_IO, "cannot unregister guest memory");
     return 0;
 }
 
-int
-rescue(pid_t qemu, struct err *e)
+static int
+free_all(pid_t qemu, bool for_good, struct err *e)
 {
     CLEANUP(fd_closep) int uffd = -1;
     CLEANUP(freep) char *path = xasprintf("/proc/%d/smaps", (int)qemu);
@@ -106,9 +106,21 @@ rescue(pid_t qemu, struct err *e)
         }
         if (strncmp(line, "VmFlags:", 8) != 0 || !strstr(line, " uw"))
             continue;
-        if (unprotect(uffd, start, end, e) == -1)
+        if (unprotect(uffd, start, end, for_good, e) == -1)
             return -1;
         freed++;
     }
     return freed;
+}
+
+int
+rescue(pid_t qemu, struct err *e)
+{
+    return free_all(qemu, true, e);
+}
+
+int
+rescue_lift(pid_t qemu, struct err *e)
+{
+    return free_all(qemu, false, e);
 }

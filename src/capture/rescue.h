@@ -19,4 +19,8 @@ struct err;
 /* The number of memory areas freed, 0 if nothing is protected, or -1. */
 int rescue(pid_t qemu, struct err *e);
 
+/* The same of a QEMU that is still at it: it will not notice, and goes on with
+ * a stream that is worth nothing any more. */
+int rescue_lift(pid_t qemu, struct err *e);
+
 #endif

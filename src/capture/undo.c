@@ -18,6 +18,7 @@
 #include "capture/labels.h"
 #include "capture/quiesce.h"
 #include "capture/rescue.h"
+#include "capture/scratchprobe.h"
 #include "capture/snapshot.h"
 #include "qemu/bitmaps.h"
 #include "qemu/disks.h"
@@ -409,6 +410,46 @@ undo_snapshots(struct qmp *q, const struct intent *in, bool tracking,
     return e->code == ERR_OK ? 0 : -1;
 }
 
+/*
+ * When a filter or a scratch node goes QEMU waits for what it still writes
+ * there, and so does QEMU before 9.1 when a migration ends (it looks after
+ * "block migration" then, whether or not that was used); the guest waits with
+ * it.  A filter whose scratch file hangs may stay: its snapshot is broken, and
+ * what the guest writes passes through.
+ */
+static int
+check_scratch(const struct intent *in, struct err *e)
+{
+    if (in->scratch[0] == '\0' ||
+        scratch_answers(in->scratch, in->hold_fd, e) == 0)
+        return 0;
+    return err_hint(e, "the machine runs on; what it has of this backup can be "
+                       "taken out once the folder answers");
+}
+
+/* The part that may wait for the scratch files. */
+static int
+undo_rest(struct qmp *q, const struct intent *in, const char *prefix,
+          bool tracking, struct err *e)
+{
+    struct trying t = {0};
+
+    if (check_scratch(in, e) == -1)
+        return -1;
+    tried(&t, end_migration(q, in, e), e);
+    tried(&t, undo_pause(q, in, e), e); /* its end may have stopped the guest */
+    tried(&t, remove_bitmaps(q, in, prefix, tracking, e), e);
+    tried(&t, delete_nodes(q, prefix, LABEL_ACCESS, e), e);
+    tried(&t, put_drives_back(q, in, prefix, e), e);
+    tried(&t, delete_nodes(q, prefix, LABEL_FILTER, e), e);
+    tried(&t, delete_nodes(q, prefix, LABEL_SCRATCH, e), e);
+    tried(&t, remove_fdsets(q, prefix, e), e);
+    close_passed_fd(q, in->run, LABEL_STREAM_FD);
+    tried(&t, undo_capabilities(q, in, e), e);
+    *e = t.first;
+    return e->code == ERR_OK ? 0 : -1;
+}
+
 static int
 undo_all(struct qmp *q, const struct intent *in, bool tracking, struct err *e)
 {
@@ -426,16 +467,7 @@ undo_all(struct qmp *q, const struct intent *in, bool tracking, struct err *e)
      */
     close_passed_fd(q, in->run, LABEL_NBD_FD);
     tried(&t, stop_nbd_server(q, in, e), e);
-    tried(&t, end_migration(q, in, e), e);
-    tried(&t, undo_pause(q, in, e), e); /* its end may have stopped the guest */
-    tried(&t, remove_bitmaps(q, in, prefix, tracking, e), e);
-    tried(&t, delete_nodes(q, prefix, LABEL_ACCESS, e), e);
-    tried(&t, put_drives_back(q, in, prefix, e), e);
-    tried(&t, delete_nodes(q, prefix, LABEL_FILTER, e), e);
-    tried(&t, delete_nodes(q, prefix, LABEL_SCRATCH, e), e);
-    tried(&t, remove_fdsets(q, prefix, e), e);
-    close_passed_fd(q, in->run, LABEL_STREAM_FD);
-    tried(&t, undo_capabilities(q, in, e), e);
+    tried(&t, undo_rest(q, in, prefix, tracking, e), e);
     *e = t.first;
     return e->code == ERR_OK ? 0 : -1;
 }

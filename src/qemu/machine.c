@@ -3,16 +3,14 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "qemu/cmdline.h"
 #include "qemu/disks.h"
+#include "qemu/machine_pid.h"
 #include "qemu/process.h"
-#include "qemu/unixpeer.h"
 
 static const char type_suffix[] = "-machine"; /* of its QOM type */
 
@@ -43,62 +41,10 @@ machine_freep(struct machine **m)
 
 /* ---- its process ------------------------------------------------------ */
 
-static bool
-is_socket_of(const struct machine_found *f, const char *path)
-{
-    struct stat wanted, st;
-
-    for (size_t i = 0; f->sockets[i]; i++) {
-        if (stat(path, &wanted) == 0 && stat(f->sockets[i], &st) == 0 &&
-            wanted.st_dev == st.st_dev && wanted.st_ino == st.st_ino)
-            return true;
-    }
-    return false;
-}
-
-/* The QEMU that has the socket on its command line, or 0. */
-static pid_t
-find_by_socket(const char *path)
-{
-    struct machine_found *all = NULL;
-    size_t n = 0;
-    pid_t pid = 0;
-    struct err e = {0};
-
-    if (machines_find(&all, &n, &e) == -1)
-        return 0;
-    for (size_t i = 0; i < n && pid == 0; i++) {
-        if (is_socket_of(&all[i], path))
-            pid = all[i].pid;
-    }
-    machine_found_free(all, n);
-    return pid;
-}
-
-/*
- * The process that listened on the monitor is QEMU's, unless somebody else
- * made the socket and gave it to QEMU, as libvirt does: then the one that
- * holds the other end now is, but only root may look.
- */
-static pid_t
-find_pid(int fd, const char *path)
-{
-    struct ucred peer = {0};
-    socklen_t len = sizeof(peer);
-
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
-        peer.pid > 0 && process_is_qemu(peer.pid))
-        return peer.pid;
-    pid_t pid = unixpeer_of(fd);
-    if (pid > 0 && process_is_qemu(pid))
-        return pid;
-    return find_by_socket(path);
-}
-
 static void
-read_process(struct machine *m, int fd)
+read_process(struct machine *m, struct qmp *q, const char *name)
 {
-    m->pid = find_pid(fd, m->socket);
+    m->pid = machine_pid(q, m->socket, name, m->uuid);
     if (m->pid == 0)
         return;
     m->start_time = process_start_time(m->pid);
@@ -133,6 +79,7 @@ ask_names(struct qmp *q, struct machine *m, struct err *e)
         return -1;
     char *uuid = cmdline_uuid(raw);
     m->uuid = uuid ? uuid : xstrdup("");
+    read_process(m, q, name);
     if (name[0])
         m->name = STEAL(name);
     else if (uuid)
@@ -231,7 +178,6 @@ machine_describe(struct qmp *q, const char *socket, struct machine **out,
 
     m->socket = xstrdup(socket);
     m->version = *qmp_version(q);
-    read_process(m, qmp_fd(q));
     if (ask_names(q, m, e) == -1 || ask_state(q, m, e) == -1 ||
         ask_type(q, m, e) == -1 || ask_ram(q, m, e) == -1 ||
         ask_blockers(q, m, e) == -1 || ask_disks(q, m, e) == -1)

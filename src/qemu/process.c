@@ -240,6 +240,37 @@ process_path(pid_t pid, const char *path)
     return ours ? xstrdup(path) : xasprintf("/proc/%d/root%s", (int)pid, path);
 }
 
+/* The number of a thread (a folder name in /proc/PID/task) in the innermost
+ * namespace: the last of "NSpid:" in its status; 0 if unknown. */
+static uint64_t
+inner_number(pid_t pid, const char *thread)
+{
+    char name[PROC_PATH_LEN];
+    uint64_t number = 0;
+
+    (void)snprintf(name, sizeof(name), "task/%.20s/status", thread);
+    CLEANUP(buf_done) struct buf b = read_file(pid, name, STAT_MAX);
+    char *line = strstr(buf_text(&b), "\nNSpid:");
+    if (!line)
+        return 0;
+    line[1 + strcspn(line + 1, "\n")] = '\0';
+    const char *last = strrchr(line, '\t');
+    return last && text_parse_u64(last + 1, &number) ? number : 0;
+}
+
+bool
+process_has_thread(pid_t pid, pid_t thread)
+{
+    char path[PROC_PATH_LEN];
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+    CLEANUP(dir_closep) DIR *d = opendir(path);
+    for (const char *name = NULL; d && (name = next_name(d));)
+        if (thread > 0 && inner_number(pid, name) == (uint64_t)thread)
+            return true;
+    return false;
+}
+
 bool
 process_holds_socket(pid_t pid, uint64_t inode)
 {

@@ -43,6 +43,10 @@ uint64_t process_start_time(pid_t pid);
  */
 char *process_path(pid_t pid, const char *path);
 
+/* Has it a thread that it, or anybody in its PID namespace, knows by this
+ * number? */
+bool process_has_thread(pid_t pid, pid_t thread);
+
 /* Does it hold the socket with this inode? */
 bool process_holds_socket(pid_t pid, uint64_t inode);
 /* The first that does, or 0. */

@@ -490,7 +490,12 @@ qmp_run_fd(struct qmp *q, const char *command, json_t *args, int fd,
 
     if (send_command(q, command, args, fd, &ticket, e) == -1)
         return -1;
-    return qmp_redeem(q, ticket, out, e);
+    if (qmp_redeem(q, ticket, out, e) == 0)
+        return 0;
+    if (fd != -1 && strstr(e->msg, "SCM_RIGHTS"))
+        return err_hint(e, "it came without its descriptor: if there is a "
+                           "relay between, use QEMU's own monitor socket");
+    return -1;
 }
 
 int

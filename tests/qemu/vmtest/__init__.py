@@ -21,6 +21,9 @@ is in its own temporary folder (t.folder), all that it starts dies with it.
   images.py     disk images
   footprint.py  is a guest as it was before?
   keep.py       the vmkeep program
+  proxy.py      a monitor between vmkeep and QEMU
+  bare.py       machines without a system
+  fault.py      what the tests of faults share
 
 Environment: VMKEEP (the program), VMTEST_GUEST (where the guest is built),
 VMTEST_KEEP=1 (leave the temporary folder), VMTEST_QEMU (another emulator; words,

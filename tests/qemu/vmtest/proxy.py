@@ -56,12 +56,14 @@ class Proxy:
 
     on_command(number, line) is called for each command of a client, counted
     from 1 over all clients, before it is handed on; if it returns False, the
-    command is swallowed."""
+    command is swallowed.  on_reply(line) is called for each line of QEMU's and
+    returns the bytes to hand on in its place, or None for the line itself."""
 
-    def __init__(self, path, target, on_command=None):
+    def __init__(self, path, target, on_command=None, on_reply=None):
         self.path = path
         self._target = target
         self.on_command = on_command
+        self.on_reply = on_reply
         self.count = 0
         self.lines = []
         self._listener = socket.socket(socket.AF_UNIX)
@@ -118,13 +120,20 @@ class Proxy:
         except OSError:
             pass
 
-    @staticmethod
-    def _down(server, client):
+    def _replied(self, line):
+        instead = self.on_reply(line)
+        return line if instead is None else instead
+
+    def _down(self, server, client):
+        held = b''
         try:
             while True:
                 data = server.recv(1 << 16)
                 if not data:
                     break
+                if self.on_reply:
+                    *lines, held = (held + data).split(b'\n')
+                    data = b''.join(self._replied(x + b'\n') for x in lines)
                 client.sendall(data)
         except OSError:
             pass

@@ -72,6 +72,8 @@ text_and_back(void **state)
     in->agent = xstrdup("/run/web.ga");
     free(in->bitmap);
     in->bitmap = xstrdup("vmkeep:r:b");
+    free(in->scratch);
+    in->scratch = xstrdup("/var/tmp/s");
     CLEANUP(freep) char *text = intent_format(in);
     assert_int_equal(intent_parse(text, &back, &e), 0);
     assert_string_equal(back->run, in->run);
@@ -83,6 +85,8 @@ text_and_back(void **state)
     assert_string_equal(back->nbd_path, "/run/x.nbd");
     assert_string_equal(back->snapshot, "vmkeep-x-snap0");
     assert_string_equal(back->agent, "/run/web.ga");
+    assert_string_equal(back->scratch, "/var/tmp/s");
+    assert_int_equal(back->hold_fd, -1);
     assert_int_equal(back->pid, getpid());
     assert_int_equal(back->start_time, 12);
     assert_true(back->was_running && back->window_open && back->had_events);

@@ -18,7 +18,9 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/file.h"
 #include "base/mem.h"
+#include "capture/copied.h"
 #include "capture/nbdsource.h"
 #include "repo/repo.h"
 #include "repo/volume.h"
@@ -161,12 +163,56 @@ few_slots_are_enough(void **state)
     assert_true(stats.new_bytes >= (uint64_t)SLOTS * VOLUME_BLOCK_BYTES);
 }
 
+/* What the server calls a hole is read where there are copies, and only there:
+ * before data, behind it, next to it. */
+static void
+holes_are_doubted(void **state)
+{
+    static const uint64_t blocks[] = {1, 100, 101, 5000, 5119};
+    struct box *b = *state;
+    CLEANUP(nbdsource_closep) struct nbdsource *s = NULL;
+    CLEANUP(volume_abandonp) struct volume_writer *v = NULL;
+    CLEANUP(fd_closep) int fd = -1;
+    uint8_t block[VOLUME_BLOCK_BYTES] = {1};
+    uint64_t reached = 0, data = 0;
+    struct err e = {0};
+
+    if (!serve(b)) {
+        print_message("there is no qemu-nbd\n");
+        skip();
+    }
+    assert_int_equal(nbdsource_open(b->socket, "disk", NULL, &s, &e), 0);
+    uint64_t size = nbdsource_size_bytes(s);
+    assert_int_equal(file_nameless(b->dir, size, &fd, &e), 0);
+    const struct copied c = {.fd = fd, .is_raw = true};
+    for (int round = 0; round < 2; round++) {
+        nbdsource_doubt_holes(s, &c);
+        assert_int_equal(volume_begin(b->backup, "disk", size, &v, &e), 0);
+        uint64_t before = nbdsource_read_bytes(s);
+        reached = 0;
+        assert_int_equal(nbdsource_copy(s, v, go_on, &reached, b->cancel, &e),
+                         0);
+        volume_abandonp(&v);
+        v = NULL;
+        uint64_t now = nbdsource_read_bytes(s) - before;
+        if (round == 0)
+            data = now;
+        else
+            assert_true(now == data + ARRAY_LEN(blocks) * sizeof(block));
+        for (size_t i = 0; i < ARRAY_LEN(blocks); i++)
+            assert_int_equal(fd_pwrite(fd, block, sizeof(block),
+                                       blocks[i] * sizeof(block), b->dir, &e),
+                             0);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(few_slots_are_enough, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(holes_are_doubted, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,9 @@
 /* machine_describe against real QEMUs of many shapes, and machines as JSON. */
 #include "qemu/machine.h"
 
+#include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "qemu/process.h"
 #include "real_qemu.h"
@@ -364,6 +366,85 @@ test_inherited_socket(void **state)
     assert_int_equal(m->pid, r->pid);
 }
 
+/* Hands bytes on both ways between the sockets until one ends. */
+static void
+hand_on(int a, int b)
+{
+    struct pollfd p[] = {{.fd = a, .events = POLLIN},
+                         {.fd = b, .events = POLLIN}};
+    char bytes[4096];
+
+    while (poll(p, 2, -1) > 0)
+        for (int i = 0; i < 2; i++) {
+            if (!p[i].revents)
+                continue;
+            ssize_t n = read(p[i].fd, bytes, sizeof(bytes));
+            if (n <= 0 || write(p[1 - i].fd, bytes, (size_t)n) != n)
+                return;
+        }
+}
+
+/* A process that listens at `path` for one client of the monitor. */
+static pid_t
+start_relay(const struct real *r, const char *path)
+{
+    struct sockaddr_un at = address_of(path), to = address_of(r->socket);
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(bind(listener, (void *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    pid_t pid = fork();
+    assert_int_not_equal(pid, -1);
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        int server = socket(AF_UNIX, SOCK_STREAM, 0);
+        int client = accept(listener, NULL, NULL);
+        if (connect(server, (void *)&to, sizeof(to)) == 0)
+            hand_on(client, server);
+        _exit(0);
+    }
+    (void)close(listener);
+    return pid;
+}
+
+/* Neither end of the connection is QEMU's: its threads tell. */
+static void
+check_behind_relay(struct real *r, const char *const args[])
+{
+    CLEANUP(machine_freep) struct machine *m = NULL;
+    struct err e = {0};
+    char path[64];
+
+    real_require();
+    real_make_dir(r);
+    real_start(r, args);
+    (void)snprintf(path, sizeof(path), "%s/relay", r->dir);
+    pid_t relay = start_relay(r, path);
+    struct qmp *q = NULL;
+    assert_works(qmp_connect(path, &q, &e), &e);
+    assert_works(machine_describe(q, path, &m, &e), &e);
+    assert_int_equal(m->pid, r->pid);
+    assert_true(m->start_time == process_start_time(r->pid));
+    qmp_close(q);
+    real_wait_exit(relay);
+}
+
+static void
+test_behind_relay(void **state)
+{
+    check_behind_relay(*state,
+                       (const char *const[]){"-name", "guest=web", "-uuid",
+                                             "0a1b2c3d-0000-4000-8000-"
+                                             "0123456789ab",
+                                             NULL});
+}
+
+static void
+test_nameless_behind_relay(void **state)
+{
+    check_behind_relay(*state, (const char *const[]){"-smp", "2", NULL});
+}
+
 /* ---- JSON ------------------------------------------------------------- */
 
 static struct machine *
@@ -529,6 +610,8 @@ main(void)
         REAL_TEST(test_eject),
         REAL_TEST(test_daemon),
         REAL_TEST(test_inherited_socket),
+        REAL_TEST(test_behind_relay),
+        REAL_TEST(test_nameless_behind_relay),
         REAL_TEST(test_json_of_real),
         cmocka_unit_test(test_good_json),
         cmocka_unit_test(test_json_without),

@@ -10,6 +10,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "check.h"
+#include "work/pool.h"
 
 #define SLEEP "/bin/sleep"
 
@@ -194,6 +196,86 @@ test_sockets(void **state)
     fd_close(&fds[1]);
 }
 
+static pid_t
+here(void)
+{
+    return (pid_t)syscall(SYS_gettid);
+}
+
+static void
+tell_thread(void *arg)
+{
+    int *pipes = arg;
+    pid_t thread = here();
+    char c = 0;
+
+    assert_int_equal(write(pipes[1], &thread, sizeof(thread)), sizeof(thread));
+    assert_int_equal(read(pipes[2], &c, 1), 1);
+}
+
+static void
+test_threads(void **state)
+{
+    int pipes[4];
+    pid_t thread = 0;
+
+    (void)state;
+    assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(pipes + 2, O_CLOEXEC), 0);
+    struct thread *other = thread_start(tell_thread, pipes);
+    assert_int_equal(read(pipes[0], &thread, sizeof(thread)), sizeof(thread));
+    assert_true(thread > 0 && thread != getpid());
+    assert_true(process_has_thread(getpid(), thread));
+    assert_true(process_has_thread(getpid(), getpid()));
+    assert_false(process_has_thread(getppid(), thread));
+    assert_false(process_has_thread(getpid(), getppid()));
+    assert_false(process_has_thread(getpid(), 0));
+    assert_int_equal(write(pipes[3], "", 1), 1);
+    thread_join(other);
+    assert_false(process_has_thread(getpid(), thread));
+    for (size_t i = 0; i < ARRAY_LEN(pipes); i++)
+        (void)close(pipes[i]);
+}
+
+/* In a PID namespace of its own a process is number 1. */
+static void
+test_inner_threads(void **state)
+{
+    int ready[2];
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    pid_t between = fork();
+    assert_int_not_equal(between, -1);
+    if (between == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        pid_t inner = unshare(CLONE_NEWPID) == 0 ? fork() : -1;
+        if (inner == 0) {
+            (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+            (void)pause();
+            _exit(0);
+        }
+        (void)!write(ready[1], &inner, sizeof(inner));
+        (void)pause();
+        _exit(0);
+    }
+    pid_t inner = -1;
+    assert_int_equal(read(ready[0], &inner, sizeof(inner)), sizeof(inner));
+    if (inner > 0) {
+        assert_true(process_has_thread(inner, 1));
+        assert_false(process_has_thread(inner, inner));
+        assert_false(process_has_thread(between, 1));
+        (void)kill(inner, SIGKILL);
+    }
+    stop_it(between);
+    (void)close(ready[0]);
+    (void)close(ready[1]);
+    if (inner <= 0)
+        skip();
+}
+
 static void
 check_path(pid_t pid, const char *path, const char *wanted)
 {
@@ -267,6 +349,7 @@ main(void)
         cmocka_unit_test(test_facts),   cmocka_unit_test(test_hostile_name),
         cmocka_unit_test(test_is_qemu), cmocka_unit_test(test_list),
         cmocka_unit_test(test_sockets), cmocka_unit_test(test_path),
+        cmocka_unit_test(test_threads), cmocka_unit_test(test_inner_threads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
