@@ -14,6 +14,7 @@
 #include "repo/fetch.h"
 #include "repo/lost.h"
 #include "repo/repo_internal.h"
+#include "repo/slotread.h"
 #include "repo/tree.h"
 #include "store/store.h"
 
@@ -112,34 +113,31 @@ struct against {
     const struct volume_root *before, *now;
 };
 
-/* The leaves of `n` that lie in what is to change, read to where they belong;
- * what was data and is no more is named as changed. */
+/* The blocks of the slot that are data. */
+static void
+data_blocks(const struct node *n, uint64_t data[VOLUME_SLOT_BLOCKS / 64])
+{
+    uint32_t at = 0;
+
+    memset(data, 0, VOLUME_SLOT_BLOCKS / 8);
+    for (uint32_t i = 0; n && i < n->n; at += n->entries[i++].blocks)
+        for (uint32_t b = at;
+             !node_is_hole(&n->entries[i]) && b < at + n->entries[i].blocks;
+             b++)
+            data[b / 64] |= UINT64_C(1) << (b % 64);
+}
+
+/* What is to change, read to where it belongs; what was data and is no more is
+ * named as changed, too. */
 static int
 read_changed(struct fetch *f, struct slot *s, const struct node *n,
              const uint64_t changed[VOLUME_SLOT_BLOCKS / 64], struct err *e)
 {
-    CLEANUP(freep)
-    struct fetch_leaf *leaves = xcalloc(n ? n->n : 0, sizeof(leaves[0]));
-    uint64_t filled[VOLUME_SLOT_BLOCKS / 64] = {0};
-    uint32_t end = (uint32_t)div_up(s->len, VOLUME_BLOCK_BYTES), at = 0;
-    size_t count = 0;
+    uint32_t end = (uint32_t)div_up(s->len, VOLUME_BLOCK_BYTES);
+    uint64_t filled[VOLUME_SLOT_BLOCKS / 64];
 
-    for (uint32_t i = 0; n && i < n->n; i++) {
-        const struct node_entry *entry = &n->entries[i];
-        if (entry->blocks > end - at)
-            return err_set(e, ERR_CORRUPT,
-                           "the slot goes on behind the volume's end");
-        if (!node_is_hole(entry) && (changed[at / 64] >> (at % 64) & 1)) {
-            leaves[count++] = (struct fetch_leaf){
-                .h = entry->h,
-                .out = s->data + (size_t)at * VOLUME_BLOCK_BYTES,
-                .len = (size_t)entry->blocks * VOLUME_BLOCK_BYTES};
-            for (uint32_t b = at; b < at + entry->blocks; b++)
-                filled[b / 64] |= UINT64_C(1) << (b % 64);
-        }
-        at += entry->blocks;
-    }
-    if (fetch_leaves(f, leaves, count, NULL, NULL, NULL, e) == -1)
+    if (n && slotread(f, n, s->index * VOLUME_SLOT_BYTES, s->len, changed,
+                      s->data, e) == -1)
         return -1;
     for (uint32_t b = 0; b < end; b++)
         if (changed[b / 64] >> (b % 64) & 1) {
@@ -147,6 +145,9 @@ read_changed(struct fetch *f, struct slot *s, const struct node *n,
             slot_change(s, offset,
                         (uint32_t)u64_min(VOLUME_BLOCK_BYTES, s->len - offset));
         }
+    data_blocks(n, filled);
+    for (uint32_t i = 0; i < VOLUME_SLOT_BLOCKS / 64; i++)
+        filled[i] &= changed[i];
     mark_blocks(s, filled);
     return 0;
 }

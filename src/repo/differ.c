@@ -99,7 +99,8 @@ differ_blocks(const struct node *a, const struct node *b,
         const struct node_entry *p = entry_at(&x, block);
         const struct node_entry *q = entry_at(&y, block);
         bool in_a = p && !node_is_hole(p), in_b = q && !node_is_hole(q);
-        bool same = in_a && in_b ? x.at == y.at && p->blocks == q->blocks &&
+        bool same = in_a && in_b ? p->first + (block - x.at) ==
+                                           q->first + (block - y.at) &&
                                        memcmp(p->h, q->h, CAPABILITY_BYTES) == 0
                                  : in_a == in_b;
         if (!same)

@@ -29,8 +29,9 @@ int differ_next(struct fetch *f, const struct volume_root *a,
                 struct differ_slot *out, struct err *e);
 
 /*
- * The blocks of a slot that are not the same leaves in both, or a hole in one
- * only: their bits in `changed`.  NULL stands for a slot that is all zero.
+ * The blocks of a slot that are not the same block of the same leaf in both, or
+ * a hole in one only: their bits in `changed`.  NULL stands for a slot that is
+ * all zero.
  */
 void differ_blocks(const struct node *a, const struct node *b,
                    uint64_t changed[VOLUME_SLOT_BLOCKS / 64]);

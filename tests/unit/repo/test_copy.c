@@ -37,15 +37,16 @@ teardown(void **state)
 static const struct copy_selection everything = {0};
 static const struct copy_options silent = {0};
 
-/* Copy all that is not there: how many, or -1; the last one's result. */
+/* Copy what is chosen and not there: how many, or -1; the last one's result. */
 static int
-copy_all(struct pair *p, struct repo *to, struct copy_result *last,
-         struct err *e)
+copy_chosen(struct pair *p, struct repo *to,
+            const struct copy_selection *chosen, struct copy_result *last,
+            struct err *e)
 {
     CLEANUP(copy_plan_done) struct copy_plan plan = {0};
     int n = 0;
 
-    if (copy_plan_make(p->from.r, to, &everything, &plan, e) == -1)
+    if (copy_plan_make(p->from.r, to, chosen, &plan, e) == -1)
         return -1;
     for (size_t i = 0; i < plan.n; i++) {
         if (plan.items[i].state != COPY_WANTED)
@@ -56,6 +57,13 @@ copy_all(struct pair *p, struct repo *to, struct copy_result *last,
         n++;
     }
     return n;
+}
+
+static int
+copy_all(struct pair *p, struct repo *to, struct copy_result *last,
+         struct err *e)
+{
+    return copy_chosen(p, to, &everything, last, e);
 }
 
 static void
@@ -112,6 +120,108 @@ on_a_base_it_is_all_there(void **state)
         assert_memory_not_equal(copy->volumes[0].root.h,
                                 original->volumes[0].root.h, CAPABILITY_BYTES);
     }
+}
+
+/* A backup on `base`, in which each 4 KiB block that has a byte in `changed` is
+ * what `disk` has now. */
+static void
+write_increment(struct fixture *f, struct manifest **base, int64_t time_ns,
+                const uint8_t *disk, const uint8_t *changed)
+{
+    const struct volume_root *root = &(*base)->volumes[0].root;
+    const struct backup_options o = {.base = (*base)->id};
+    CLEANUP(manifest_freep) struct manifest *m = manifest_new();
+    struct backup_writer *b = NULL;
+    struct volume_writer *v = NULL;
+    struct volume_root out = {0};
+
+    assert_ok(backup_begin(f->r, &o, f->cancel, &b, e));
+    assert_ok(volume_begin_on(b, "disk/vda", root, &v, e));
+    for (uint64_t i = 0; i < div_up(root->size_bytes, VOLUME_SLOT_BYTES); i++) {
+        struct slot *s = NULL;
+        assert_ok(volume_slot(v, i, &s, e));
+        for (uint32_t at = 0; at < s->len; at += VOLUME_BLOCK_BYTES) {
+            uint64_t from = i * VOLUME_SLOT_BYTES + at;
+            uint32_t len = (uint32_t)u64_min(VOLUME_BLOCK_BYTES, s->len - at);
+            if (!changed[from / VOLUME_BLOCK_BYTES])
+                continue;
+            memcpy(s->data + at, disk + from, len);
+            slot_mark(s, at, len);
+        }
+        volume_submit(v, s);
+    }
+    assert_ok(volume_end(&v, &out, e));
+    free(m->machine);
+    m->machine = xstrdup("web");
+    m->time_ns = time_ns;
+    manifest_add_volume(m, "disk/vda", &out);
+    assert_ok(backup_commit(&b, m, e));
+    manifest_freep(base);
+    *base = STEAL(m);
+}
+
+/* Slots that name parts of leaves, copied whole and on a base. */
+static void
+of_parts_it_is_all_there(void **state)
+{
+    enum { SIZE = 17 * 1024 * 1024 + 5000, BLOCKS = SIZE / 4096 + 1 };
+    enum { ROUNDS = 8, CHANGES = 40 };
+    struct pair *p = *state;
+    CLEANUP(freep) uint8_t *disk = xcalloc(BLOCKS, VOLUME_BLOCK_BYTES);
+    CLEANUP(manifest_freep) struct manifest *last = NULL;
+    struct copy_result r = {0};
+    uint64_t seed = 5;
+
+    fill_random(disk, 14 * MIB, seed);
+    assert_ok(write_backup(p->from.r, p->from.cancel, "web", 1, disk, SIZE,
+                           &last, e));
+    for (int round = 0; round < ROUNDS; round++) {
+        CLEANUP(freep) uint8_t *changed = xcalloc(BLOCKS, 1);
+        for (int k = 0; k < CHANGES; k++) {
+            seed = seed * UINT64_C(6364136223846793005) + 1;
+            uint64_t block = (seed >> 20) % (BLOCKS - 1);
+            changed[block] = 1;
+            fill_random(disk + block * VOLUME_BLOCK_BYTES, VOLUME_BLOCK_BYTES,
+                        seed);
+        }
+        write_increment(&p->from, &last, 2 + round, disk, changed);
+        if (round == 1)
+            continue; /* two at once */
+        assert_copies(p, round == 2 ? 2 : round == 0 ? 2 : 1, &r);
+        assert_same(p, r.id, disk);
+        if (round > 0)
+            assert_true(r.read_bytes <= (uint64_t)CHANGES * VOLUME_BLOCK_BYTES);
+    }
+}
+
+/* Without a base, what slots of parts hold is read whole. */
+static void
+parts_are_copied_whole(void **state)
+{
+    enum { SIZE = 9 * 1024 * 1024, BLOCKS = SIZE / 4096 };
+    struct pair *p = *state;
+    CLEANUP(freep) uint8_t *disk = xcalloc(BLOCKS, VOLUME_BLOCK_BYTES);
+    CLEANUP(freep) uint8_t *changed = xcalloc(BLOCKS, 1);
+    CLEANUP(manifest_freep) struct manifest *last = NULL;
+    struct copy_result r = {0};
+
+    fill_random(disk, SIZE, 8);
+    assert_ok(write_backup(p->from.r, p->from.cancel, "web", 1, disk, SIZE,
+                           &last, e));
+    for (unsigned i = 0; i < BLOCKS; i += 50) {
+        changed[i] = 1;
+        fill_random(disk + (size_t)i * VOLUME_BLOCK_BYTES, VOLUME_BLOCK_BYTES,
+                    i);
+    }
+    write_increment(&p->from, &last, 2, disk, changed);
+    const char *names[] = {last->id};
+    struct err e = {0};
+    assert_int_equal(copy_chosen(p, p->to.r,
+                                 &(struct copy_selection){names, 1, NULL, 0, 0},
+                                 &r, &e),
+                     1);
+    assert_string_equal(r.base, "");
+    assert_same(p, r.id, disk);
 }
 
 static void
@@ -211,23 +321,26 @@ blocks_of_two_slots(void **state)
     (void)state;
     set_h(one, 1);
     set_h(two, 2);
-    node_add_leaf(a, 4, one); /* the same */
-    node_add_leaf(b, 4, one);
-    node_add_leaf(a, 4, one); /* other content */
-    node_add_leaf(b, 4, two);
-    node_add_leaf(a, 8, one); /* cut elsewhere */
-    node_add_hole(b, 2);
-    node_add_leaf(b, 6, one);
+    node_add_leaf(a, 8, one); /* the same */
+    node_add_leaf(b, 8, one);
+    assert_true(node_add_part(a, 4, two, 2, 16)); /* other content */
+    assert_true(node_add_part(b, 4, one, 2, 8));
+    assert_true(node_add_part(a, 4, two, 10, 16)); /* another part */
+    assert_true(node_add_part(b, 4, two, 11, 16));
+    assert_true(node_add_part(a, 8, two, 0, 16)); /* cut elsewhere, the same */
+    assert_true(node_add_part(b, 3, two, 0, 16));
+    node_add_hole(b, 2); /* gone */
+    assert_true(node_add_part(b, 3, two, 5, 16));
     node_add_hole(a, 4); /* new */
-    node_add_leaf(b, 4, two);
-    node_add_leaf(a, 40, two); /* gone */
+    assert_true(node_add_part(b, 4, two, 0, 16));
+    assert_true(node_add_part(a, 8, two, 0, 16)); /* gone */
     differ_blocks(a, b, changed);
-    assert_int_equal(changed[0], UINT64_C(0x0ffffffffffffff0));
+    assert_int_equal(changed[0], UINT64_C(0x0000000fff18ff00));
     differ_blocks(b, a, changed);
-    assert_int_equal(changed[0], UINT64_C(0x0ffffffffffffff0));
+    assert_int_equal(changed[0], UINT64_C(0x0000000fff18ff00));
     assert_int_equal(changed[1], 0);
-    differ_blocks(NULL, a, changed);
-    assert_int_equal(changed[0], UINT64_C(0x0ffffffffff0ffff));
+    differ_blocks(NULL, b, changed);
+    assert_int_equal(changed[0], UINT64_C(0x0fe7ffff));
     differ_blocks(a, a, changed);
     assert_true(bytes_are_zero(changed, sizeof(changed)));
     differ_blocks(NULL, NULL, changed);
@@ -239,6 +352,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         PAIR_TEST(on_a_base_it_is_all_there),
+        PAIR_TEST(of_parts_it_is_all_there),
+        PAIR_TEST(parts_are_copied_whole),
         PAIR_TEST(the_second_copy_reads_what_changed),
         PAIR_TEST(one_repository_is_no_pair),
         PAIR_TEST(the_target_fails_anywhere),
