@@ -16,7 +16,7 @@ subprocess.run([WRITE_REPO, os.path.join(ORIGINAL.name, 'repo')], check=True,
 
 
 def repository(box):
-    """A repository with two backups; their ids, the older first."""
+    """A repository with three backups; their ids, the oldest first."""
     repo = box.path('repo')
     shutil.copytree(os.path.join(ORIGINAL.name, 'repo'), repo)  # with times
     box.env.update(VMKEEP_REPOSITORY=repo, VMKEEP_PASSWORD=PASSWORD)
@@ -29,27 +29,27 @@ def objects(box):
 
 
 def test_forget_by_policy(box):
-    old, new = repository(box)
+    *old, new = repository(box)
     before = objects(box)
     r = box.run('forget', '--keep-last', '1', '--dry-run', '--json')
     assert r.code == 0, r.err
     doc = r.json()
-    assert [b['id'] for b in doc['forgotten']] == [old], doc
+    assert [b['id'] for b in doc['forgotten']] == old[::-1], doc
     assert [b['id'] for b in doc['kept']] == [new], doc
     assert doc['kept'][0]['reasons'] == ['last'] and doc['dry_run'] is True
     assert objects(box) == before
 
     r = box.run('forget', '--keep-last', '1')
-    assert r.code == 0 and '1 forgotten, 1 kept' in r.err, (r.out, r.err)
+    assert r.code == 0 and '2 forgotten, 1 kept' in r.err, (r.out, r.err)
     assert [b['id'] for b in box.run('list', '--json').json()] == [new]
     every = box.run('list', '--all', '--json').json()
     assert [(b['id'], b['state']) for b in every] == \
-        [(old, 'forgotten'), (new, 'good')], every
+        [(b, 'forgotten') for b in old] + [(new, 'good')], every
     r = box.run('list')
-    assert '1 more are forgotten' in r.err and 'forgotten' not in r.out
+    assert '2 more are forgotten' in r.err and 'forgotten' not in r.out
     assert 'forgotten' in box.run('list', '--all').out
     # By its id it is still there.
-    assert box.run('show', old, '--json').json()['id'] == old
+    assert box.run('show', old[0], '--json').json()['id'] == old[0]
     assert box.run('show', 'latest', '--json').json()['id'] == new
     # And the newest stays, whatever the policy.
     r = box.run('forget', '--keep-within', '1h', '--json')
@@ -57,10 +57,10 @@ def test_forget_by_policy(box):
 
 
 def test_forget_by_name(box):
-    old, new = repository(box)
+    old, *others = repository(box)
     r = box.run('forget', old[:10])
     assert r.code == 0, r.err
-    assert [b['id'] for b in box.run('list', '--json').json()] == [new]
+    assert [b['id'] for b in box.run('list', '--json').json()] == others
     r = box.run('forget', old)
     assert r.code == 2 and 'already' in r.err, (r.code, r.err)
     assert box.run('forget', 'feedbeef').code == 1
@@ -82,9 +82,9 @@ def test_keys(box):
         assert objects(box) == before
     env = {'VMKEEP_PASSWORD': 'maintenance'}
     r = box.run('prune', '--json', env=env)
-    assert r.code == 0 and r.json()['backups'] == 2, r.err
+    assert r.code == 0 and r.json()['backups'] == 3, r.err
     r = box.run('list', '--all', '--json', env=env)
-    assert [b['sealed'] for b in r.json()] == [True, True], r.out
+    assert [b['sealed'] for b in r.json()] == [True] * 3, r.out
     r = box.run('prune', env={'VMKEEP_PASSWORD': 'restore'})
     assert r.code == 12, r.err
     assert box.run('check', '--read-data').code == 0
@@ -110,14 +110,14 @@ def test_prune(box):
     r = box.run('prune', '--dry-run', '--json')
     assert r.code == 0, r.err
     doc = r.json()
-    assert doc['backups'] == 2 and doc['live_bytes'] > 0 and doc['dry_run']
+    assert doc['backups'] == 3 and doc['live_bytes'] > 0 and doc['dry_run']
     assert objects(box) == before
     assert box.run('forget', '--keep-last', '1').code == 0
     doc = box.run('prune', '--json').json()
-    assert (doc['retired'], doc['deleted_packs']) == (1, 0), doc
+    assert (doc['retired'], doc['deleted_packs']) == (2, 0), doc
     assert not set(before) - set(objects(box))
     r = box.run('prune', '--max-repack', '1G')
-    assert r.code == 0 and 'deleted' in r.out and '2 backups' in r.err, r.err
+    assert r.code == 0 and 'deleted' in r.out and '3 backups' in r.err, r.err
     assert box.run('prune', '--max-repack', 'much').code == 2
 
 
