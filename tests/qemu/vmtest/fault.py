@@ -163,7 +163,9 @@ class Setting:
         options = {'memory_mib': 192, 'append': 'witness.ram=16',
                    'extra': ['-action', 'reboot=reset'], **self.options}
         self.guest = self.t.guest(
-            disks=self.disks, name=f'guest-{len(self.t.guests)}', **options)
+            disks=self.disks, **options,
+            # Other tests run at the same time, and some name their machines.
+            name=f'guest-{os.getpid()}-{len(self.t.guests)}')
         self.guest.wait_reports(1)
         self.before = self.guest.footprint()
 
