@@ -30,7 +30,7 @@ static const struct setting {
 };
 
 /* How often two bytes of a leaf are the same, in 1/4096: 16 if they are all
- * random Outside of the first two, literals hardly shrink or hardly matter;
+ * random.  Outside of the first two, literals hardly shrink or hardly matter;
  * below the third, they take the time that looking less saves. */
 enum {
     SAMPLED_MIN_BYTES = 4096,
