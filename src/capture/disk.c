@@ -55,14 +55,11 @@ check_devices(struct live *l, struct err *e)
         {"dev: virtio-9p", "a shared folder (9p)", true},
         {"dev: vfio-pci", "a host's device (vfio), which may be a disk", true},
     };
-    CLEANUP(json_decrefp) json_t *reply = NULL;
+    CLEANUP(freep) char *tree = NULL;
 
-    if (qmp_run(l->qmp, "human-monitor-command",
-                json_pack("{s:s}", "command-line", "info qtree"), &reply,
-                e) == -1)
+    if (qmp_human(l->qmp, "info qtree", &tree, e) == -1)
         return -1;
-    const char *tree = json_string_value(reply);
-    for (size_t i = 0; tree && i < ARRAY_LEN(signs); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(signs); i++) {
         if (!strstr(tree, signs[i].sign))
             continue;
         if (!signs[i].is_left_out)

@@ -24,6 +24,7 @@ void label_prefix(char *out, const char *run);
 #define LABEL_ACCESS "acc"  /* snapshot-access: what the pull reads */
 #define LABEL_FILTER "cbw"  /* copy-before-write, in front of the disk */
 #define LABEL_SCRATCH "scr" /* where overwritten blocks are kept */
+#define LABEL_ENDMARK "end" /* see endmark.h; and the bitmap on it */
 #define LABEL_EXPORT "exp"
 #define LABEL_CHANGED "chg" /* a bitmap: what changed since the base */
 /* Of an internal snapshot, and of jobs. */

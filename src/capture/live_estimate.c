@@ -68,16 +68,13 @@ time_us(uint64_t bytes, uint64_t us_per_gib)
 int
 live_estimate(struct live *l, struct err *e)
 {
-    CLEANUP(json_decrefp) json_t *reply = NULL;
+    CLEANUP(freep) char *text = NULL;
     struct capture_pause *p = &l->result->pause;
     char ram[TEXT_SIZE_LEN];
 
-    if (qmp_run(l->qmp, "human-monitor-command",
-                json_pack("{s:s}", "command-line", "info ramblock"), &reply,
-                e) == -1)
+    if (qmp_human(l->qmp, "info ramblock", &text, e) == -1)
         return -1;
-    const char *text = json_string_value(reply);
-    uint64_t small = text ? live_small_page_bytes(text) : 0;
+    uint64_t small = live_small_page_bytes(text);
     p->least_us = time_us(small, LEAST_US_PER_GIB);
     p->most_us = time_us(small, MOST_US_PER_GIB);
     if (!l->machine->running || p->least_us <= l->max_pause_ms * 1000)

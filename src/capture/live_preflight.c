@@ -77,13 +77,6 @@ check_blockers(const struct live *l, struct err *e)
         l->machine->name, why);
 }
 
-static int
-human_command(struct qmp *q, const char *line, json_t **out, struct err *e)
-{
-    return qmp_run(q, "human-monitor-command",
-                   json_pack("{s:s}", "command-line", line), out, e);
-}
-
 /*
  * Devices whose memory accesses do not go through QEMU's page tables escape
  * write protection, and nobody notices: the RAM would be torn.
@@ -116,11 +109,10 @@ check_bypass(const struct live *l, struct err *e)
     };
 
     for (size_t i = 0; i < ARRAY_LEN(signs); i++) {
-        CLEANUP(json_decrefp) json_t *reply = NULL;
-        if (human_command(l->qmp, signs[i].command, &reply, e) == -1)
+        CLEANUP(freep) char *text = NULL;
+        if (qmp_human(l->qmp, signs[i].command, &text, e) == -1)
             return -1;
-        const char *text = json_string_value(reply);
-        if (text && strstr(text, signs[i].sign))
+        if (strstr(text, signs[i].sign))
             return unsupported(l, e, signs[i].why);
     }
     return 0;

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "capture/drainer.h"
+#include "capture/endmark.h"
 #include "capture/intent.h"
 #include "capture/live_internal.h"
 #include "capture/nbdsource.h"
@@ -72,7 +73,6 @@ copy_disk(struct live *l, struct live_disk *d, struct nbdsource *source,
 {
     CLEANUP(freep) char *name = xasprintf("disk/%s", d->disk->name);
     CLEANUP(volume_abandonp) struct volume_writer *v = NULL;
-    struct disk_progress p = {l, d->disk->name, l->done_bytes};
     struct volume_root root = {0};
 
     if (nbdsource_size_bytes(source) != d->disk->size_bytes)
@@ -81,7 +81,7 @@ copy_disk(struct live *l, struct live_disk *d, struct nbdsource *source,
                        (unsigned long long)nbdsource_size_bytes(source));
     if (begin_volume(l, d, name, &v, e) == -1)
         return -1;
-    if (nbdsource_copy(source, v, disk_reached, &p, l->cancel, e) == -1) {
+    if (nbdsource_copy(source, v, e) == -1) {
         struct err room = {0};
         if (e->code == ERR_IO && live_check_room(l, &room) == -1) {
             *e = room; /* that is why */
@@ -101,20 +101,44 @@ copy_disk(struct live *l, struct live_disk *d, struct nbdsource *source,
     return 0;
 }
 
+/* A bitmap that has lost its mark is not believed. */
+static int
+check_mark(struct live_disk *d, struct nbdsource *source, struct err *e)
+{
+    uint64_t bytes = d->disk->size_bytes;
+    bool is_there = false;
+
+    if (!d->base || bytes == 0)
+        return 0;
+    if (nbdsource_is_dirty_at(
+            source, endmark_offset(bytes, tracking_grain_bytes(bytes)),
+            &is_there, e) == -1)
+        return -1;
+    if (is_there)
+        return 0;
+    nbdsource_forget_bitmap(source);
+    d->base = NULL;
+    d->why_full = "it was made smaller and as large again, or its bitmap was "
+                  "cleared";
+    return 0;
+}
+
 static int
 pull_disk(struct live *l, struct live_disk *d, struct err *e)
 {
     CLEANUP(nbdsource_closep) struct nbdsource *source = NULL;
+    struct disk_progress p = {l, d->disk->name, l->done_bytes};
 
     if (nbdsource_open(l->intent->nbd_path, d->export,
-                       d->base ? d->changed : NULL, &source, e) == -1)
+                       d->base ? d->changed : NULL, disk_reached, &p, l->cancel,
+                       &source, e) == -1)
         return err_wrap(e, "disk %s of machine %s", d->disk->name,
                         l->machine->name);
     if (qmp_version(l->qmp)->major < 10) {
         nbdsource_read_in_blocks(source, CBW_PART_BYTES);
         nbdsource_doubt_holes(source, &d->copied);
     }
-    if (copy_disk(l, d, source, e) == -1)
+    if (check_mark(d, source, e) == -1 || copy_disk(l, d, source, e) == -1)
         return err_wrap(e, "disk %s of machine %s", d->disk->name,
                         l->machine->name);
     return 0;

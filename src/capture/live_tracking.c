@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "capture/endmark.h"
 #include "capture/intent.h"
 #include "capture/live_internal.h"
 #include "capture/tracking.h"
@@ -233,6 +234,26 @@ add_bitmap(struct live *l, struct live_disk *d, uint64_t grain, struct err *e)
     return bitmap_add(l->qmp, d->disk->node, d->bitmap, grain, e);
 }
 
+/* Without a mark the next backup reads all of the disk. */
+static int
+mark_end(struct live *l, const struct live_disk *d, size_t i, struct err *e)
+{
+    uint64_t bytes = d->disk->size_bytes;
+    char label[LABEL_MAX];
+
+    label_make(label, l->intent->run, LABEL_ENDMARK, i);
+    if (bytes == 0 || endmark_set(l->qmp, d->disk->node, d->bitmap, bytes,
+                                  tracking_grain_bytes(bytes), label, e) == 0)
+        return 0;
+    if (e->code == ERR_CANCELED)
+        return -1;
+    CLEANUP(freep) char *why = xstrdup(e->msg);
+    err_clear(e);
+    live_warn(l, xasprintf("the next backup will read all of disk %s: %s",
+                           d->disk->name, why));
+    return 0;
+}
+
 int
 live_prepare_tracking(struct live *l, struct err *e)
 {
@@ -244,6 +265,8 @@ live_prepare_tracking(struct live *l, struct err *e)
              bitmap_add(l->qmp, d->disk->node, d->changed, grain, e) == -1))
             return err_wrap(e, "changes of disk %s cannot be tracked",
                             d->disk->name);
+        if (mark_end(l, d, i, e) == -1)
+            return -1;
     }
     return 0;
 }

@@ -3,26 +3,23 @@
 
 #include <errno.h>
 #include <libnbd.h>
-#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
-#include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "capture/copied.h"
+#include "capture/nbdlink.h"
 #include "repo/volume.h"
-#include "work/cancel.h"
 
 enum {
     REQUEST_BYTES = 1 << 20, /* a read */
     MAX_REQUESTS = 16,       /* under way */
     STALL_MS = 60000,        /* no byte from QEMU for so long: it hangs */
-    TICK_MS = 250,
-    MAX_EXTENTS = 1 << 20, /* in one answer; QEMU sends far fewer */
+    MAX_EXTENTS = 1 << 20,   /* in one answer; QEMU sends far fewer */
     CONTEXT_MAX = 256
 };
 
@@ -40,8 +37,11 @@ struct extents {
 };
 
 struct nbdsource {
-    struct nbd_handle *nbd;
-    struct nbd_handle *dirty; /* another connection, for the bitmap; or NULL */
+    struct nbdlink *link;
+    struct nbdlink *dirty; /* another connection, for the bitmap; or NULL */
+    struct nbdlink_patience patience;
+    nbdsource_progress_fn *progress;
+    void *cookie;
     char context[CONTEXT_MAX];
     uint64_t size;
     bool has_allocation;
@@ -57,8 +57,6 @@ struct nbdsource {
 
     /* of the copy under way */
     struct volume_writer *volume;
-    nbdsource_progress_fn *progress;
-    void *cookie;
     unsigned requests;
     struct err failed; /* the first failure of a request */
 };
@@ -77,25 +75,11 @@ struct read_request {
 };
 
 static int
-nbd_failed(struct err *e, const char *what)
+tick(void *cookie, struct err *e)
 {
-    return err_set(e, ERR_IO, "%s: %s", what, nbd_get_error());
-}
+    struct nbdsource *s = cookie;
 
-static int
-connect_with(const char *path, const char *name, const char *context,
-             struct nbd_handle **out, struct err *e)
-{
-    struct nbd_handle *nbd = nbd_create();
-
-    if (!nbd)
-        return nbd_failed(e, "NBD");
-    *out = nbd;
-    if (nbd_set_export_name(nbd, name) == -1 ||
-        nbd_add_meta_context(nbd, context) == -1 ||
-        nbd_connect_unix(nbd, path) == -1)
-        return nbd_failed(e, "cannot connect to QEMU's NBD server");
-    return 0;
+    return s->progress(s->cookie, s->reached, e);
 }
 
 static int
@@ -104,9 +88,9 @@ connect_dirty(struct nbdsource *s, const char *path, const char *name,
 {
     (void)snprintf(s->context, sizeof(s->context), "qemu:dirty-bitmap:%s",
                    bitmap);
-    if (connect_with(path, name, s->context, &s->dirty, e) == -1)
+    if (nbdlink_open(path, name, s->context, &s->patience, &s->dirty, e) == -1)
         return -1;
-    if (nbd_can_meta_context(s->dirty, s->context) != 1)
+    if (nbd_can_meta_context(nbdlink_handle(s->dirty), s->context) != 1)
         return err_set(e, ERR_QEMU, "QEMU does not export the bitmap %s",
                        bitmap);
     return 0;
@@ -114,32 +98,28 @@ connect_dirty(struct nbdsource *s, const char *path, const char *name,
 
 int
 nbdsource_open(const char *path, const char *name, const char *bitmap,
+               nbdsource_progress_fn *fn, void *cookie, struct cancel *cancel,
                struct nbdsource **out, struct err *e)
 {
     CLEANUP(nbdsource_closep) struct nbdsource *s = xcalloc(1, sizeof(*s));
 
     s->request_bytes = REQUEST_BYTES;
-    if (connect_with(path, name, LIBNBD_CONTEXT_BASE_ALLOCATION, &s->nbd, e) ==
-            -1 ||
+    s->progress = fn;
+    s->cookie = cookie;
+    s->patience = (struct nbdlink_patience){tick, s, cancel, STALL_MS};
+    if (nbdlink_open(path, name, LIBNBD_CONTEXT_BASE_ALLOCATION, &s->patience,
+                     &s->link, e) == -1 ||
         (bitmap && connect_dirty(s, path, name, bitmap, e) == -1))
         return -1;
-    int64_t size = nbd_get_size(s->nbd);
+    int64_t size = nbd_get_size(nbdlink_handle(s->link));
     if (size < 0)
-        return nbd_failed(e, "cannot get the disk's size");
+        return nbdlink_failed(e, "cannot get the disk's size");
     s->size = (uint64_t)size;
     s->has_allocation =
-        nbd_can_meta_context(s->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
+        nbd_can_meta_context(nbdlink_handle(s->link),
+                             LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
     *out = STEAL(s);
     return 0;
-}
-
-static void
-disconnect(struct nbd_handle *nbd)
-{
-    if (!nbd)
-        return;
-    (void)nbd_shutdown(nbd, 0); /* it may be gone already */
-    nbd_close(nbd);
 }
 
 void
@@ -147,8 +127,8 @@ nbdsource_close(struct nbdsource *s)
 {
     if (!s)
         return;
-    disconnect(s->dirty);
-    disconnect(s->nbd);
+    nbdlink_close(s->dirty);
+    nbdlink_close(s->link);
     free(s->data.p);
     free(s->changed.p);
     free(s);
@@ -269,18 +249,18 @@ take_extents(void *user_data, const char *context, uint64_t offset,
 }
 
 static int
-describe(struct nbd_handle *nbd, struct described *d, uint64_t from,
+describe(struct nbdlink *link, struct described *d, uint64_t from,
          struct err *e)
 {
     struct nbdsource *s = d->source;
 
     for (s->described = from; s->described < d->end;) {
         uint64_t at = s->described;
-        if (nbd_block_status(
-                nbd, d->end - at, at,
+        if (nbdlink_block_status(
+                link, at, d->end - at,
                 (nbd_extent_callback){.callback = take_extents, .user_data = d},
-                0) == -1)
-            return nbd_failed(e, "cannot ask what is allocated");
+                e) == -1)
+            return -1;
         if (s->described <= at)
             return err_set(e, ERR_QEMU,
                            "the NBD server describes nothing at "
@@ -299,7 +279,7 @@ describe_data(struct nbdsource *s, uint64_t from, uint64_t to, struct err *e)
 
     s->data.n = 0;
     if (s->has_allocation)
-        return describe(s->nbd, &d, from, e);
+        return describe(s->link, &d, from, e);
     add_blocks(s, &s->data, from, to - from);
     return 0;
 }
@@ -344,6 +324,26 @@ describe_window(struct nbdsource *s, uint64_t from, struct err *e)
         return -1;
     cut_to_changed(s);
     return 0;
+}
+
+int
+nbdsource_is_dirty_at(struct nbdsource *s, uint64_t offset, bool *out,
+                      struct err *e)
+{
+    struct described d = {s, s->context, &s->changed, s->size, is_dirty};
+
+    s->changed.n = 0;
+    if (describe(s->dirty, &d, offset, e) == -1)
+        return -1;
+    *out = s->changed.n > 0 && s->changed.p[0].offset <= offset;
+    s->changed.n = 0;
+    return 0;
+}
+
+void
+nbdsource_forget_bitmap(struct nbdsource *s)
+{
+    nbdlink_close(STEAL(s->dirty));
 }
 
 /* ---- reading ------------------------------------------------------------ */
@@ -397,54 +397,11 @@ read_free(void *user_data)
     free(r);
 }
 
-/* Wait until something came, at most until STALL_MS. */
 static int
-wait_for_nbd(struct nbdsource *s, unsigned direction, struct cancel *cancel,
-             short *out_events, struct err *e)
-{
-    struct deadline stall = deadline_in_ms(STALL_MS);
-    struct pollfd p[] = {
-        {.fd = nbd_aio_get_fd(s->nbd)},
-        {.fd = cancel_fd(cancel), .events = POLLIN},
-    };
-
-    if (direction & LIBNBD_AIO_DIRECTION_READ)
-        p[0].events |= POLLIN;
-    if (direction & LIBNBD_AIO_DIRECTION_WRITE)
-        p[0].events |= POLLOUT;
-    while (poll(p, ARRAY_LEN(p), TICK_MS) == 0) {
-        if (deadline_passed(stall))
-            return err_set(e, ERR_TIMEOUT, "QEMU's NBD server does not answer");
-        if (s->progress(s->cookie, s->reached, e) == -1)
-            return -1;
-    }
-    *out_events = p[0].revents;
-    return cancel_check(cancel, e);
-}
-
-static int
-pump(struct nbdsource *s, struct cancel *cancel, struct err *e)
-{
-    unsigned direction = nbd_aio_get_direction(s->nbd);
-    short events = 0;
-
-    if (wait_for_nbd(s, direction, cancel, &events, e) == -1)
-        return -1;
-    int rc = 0;
-    if ((events & (POLLIN | POLLHUP | POLLERR)) &&
-        (direction & LIBNBD_AIO_DIRECTION_READ))
-        rc = nbd_aio_notify_read(s->nbd);
-    else if (events & (POLLOUT | POLLERR))
-        rc = nbd_aio_notify_write(s->nbd);
-    return rc == -1 ? nbd_failed(e, "NBD connection") : 0;
-}
-
-static int
-pump_until(struct nbdsource *s, unsigned requests, struct cancel *cancel,
-           struct err *e)
+pump_until(struct nbdsource *s, unsigned requests, struct err *e)
 {
     while (s->requests > requests && s->failed.code == ERR_OK)
-        if (pump(s, cancel, e) == -1)
+        if (nbdlink_wait(s->link, e) == -1)
             return -1;
     if (s->failed.code == ERR_OK)
         return 0;
@@ -462,27 +419,27 @@ start_read(struct nbdsource *s, struct filling *f, uint32_t offset,
     f->reads++;
     s->requests++;
     /* From here on the request is libnbd's: it calls read_free in any case. */
-    if (nbd_aio_pread(s->nbd, f->slot->data + offset, len,
+    if (nbd_aio_pread(nbdlink_handle(s->link), f->slot->data + offset, len,
                       f->slot->index * VOLUME_SLOT_BYTES + offset,
                       (nbd_completion_callback){.callback = read_done,
                                                 .user_data = r,
                                                 .free = read_free},
                       0) == -1)
-        return nbd_failed(e, "cannot start a read");
+        return nbdlink_failed(e, "cannot start a read");
     return 0;
 }
 
 /* Read [at, to) of the disk into the slot. */
 static int
 fill_part(struct nbdsource *s, struct filling *f, uint64_t at, uint64_t to,
-          struct cancel *cancel, struct err *e)
+          struct err *e)
 {
     uint64_t base = f->slot->index * VOLUME_SLOT_BYTES;
 
     while (at < to) {
         uint32_t len = (uint32_t)u64_min(to - at, s->request_bytes -
                                                       at % s->request_bytes);
-        if (pump_until(s, MAX_REQUESTS - 1, cancel, e) == -1 ||
+        if (pump_until(s, MAX_REQUESTS - 1, e) == -1 ||
             start_read(s, f, (uint32_t)(at - base), len, e) == -1)
             return -1;
         s->read_bytes += len;
@@ -505,15 +462,14 @@ inside_slot(const struct slot *slot, const struct extent *x, uint64_t *out_at,
 
 /* *next: the first extent that goes on behind the slots filled so far. */
 static int
-fill_slot(struct nbdsource *s, struct filling *f, size_t *next,
-          struct cancel *cancel, struct err *e)
+fill_slot(struct nbdsource *s, struct filling *f, size_t *next, struct err *e)
 {
     uint64_t end = f->slot->index * VOLUME_SLOT_BYTES + f->slot->len;
     uint64_t at = 0, to = 0;
 
     for (; *next < s->data.n && s->data.p[*next].offset < end; (*next)++) {
         if (inside_slot(f->slot, &s->data.p[*next], &at, &to) &&
-            fill_part(s, f, at, to, cancel, e) == -1)
+            fill_part(s, f, at, to, e) == -1)
             return -1;
         if (s->data.p[*next].offset + s->data.p[*next].len > end)
             return 0; /* it goes on in the next slot */
@@ -539,14 +495,13 @@ note_changed(struct nbdsource *s, struct filling *f, size_t *next)
 /* Requests that are under way hold slots: who waited for a slot without taking
  * their answers could wait for ever. */
 static int
-take_slot(struct nbdsource *s, uint64_t index, struct slot **out,
-          struct cancel *cancel, struct err *e)
+take_slot(struct nbdsource *s, uint64_t index, struct slot **out, struct err *e)
 {
     while (s->requests > 0) {
         int rc = volume_try_slot(s->volume, index, out, e);
         if (rc != 0)
             return rc == 1 ? 0 : -1;
-        if (pump_until(s, s->requests - 1, cancel, e) == -1)
+        if (pump_until(s, s->requests - 1, e) == -1)
             return -1;
     }
     return volume_slot(s->volume, index, out, e);
@@ -555,7 +510,7 @@ take_slot(struct nbdsource *s, uint64_t index, struct slot **out,
 /* The slots in which there is something to do: with a bitmap those with
  * changes, else those with data. */
 static int
-copy_window(struct nbdsource *s, struct cancel *cancel, struct err *e)
+copy_window(struct nbdsource *s, struct err *e)
 {
     size_t next_data = 0, next_changed = 0;
     const struct extents *walk = s->dirty ? &s->changed : &s->data;
@@ -567,14 +522,14 @@ copy_window(struct nbdsource *s, struct cancel *cancel, struct err *e)
         struct filling *f = xcalloc(1, sizeof(*f));
 
         *f = (struct filling){.source = s, .reads = 1};
-        if (take_slot(s, at / VOLUME_SLOT_BYTES, &f->slot, cancel, e) == -1) {
+        if (take_slot(s, at / VOLUME_SLOT_BYTES, &f->slot, e) == -1) {
             free(f);
             return -1;
         }
         done = f->slot->index * VOLUME_SLOT_BYTES + f->slot->len;
         if (s->dirty)
             note_changed(s, f, &next_changed);
-        int rc = fill_slot(s, f, &next_data, cancel, e);
+        int rc = fill_slot(s, f, &next_data, e);
         if (rc == -1 && s->failed.code == ERR_OK)
             s->failed = *e;
         filling_put(f);
@@ -588,30 +543,26 @@ copy_window(struct nbdsource *s, struct cancel *cancel, struct err *e)
 }
 
 static int
-copy(struct nbdsource *s, struct cancel *cancel, struct err *e)
+copy(struct nbdsource *s, struct err *e)
 {
     for (uint64_t at = 0; at < s->size; at = s->window_end) {
         s->window_end = u64_min(s->size, at + WINDOW_BYTES);
-        if (describe_window(s, at, e) == -1 || copy_window(s, cancel, e) == -1)
+        if (describe_window(s, at, e) == -1 || copy_window(s, e) == -1)
             return -1;
         s->reached = s->window_end;
         if (s->progress(s->cookie, s->window_end, e) == -1)
             return -1;
     }
-    return pump_until(s, 0, cancel, e);
+    return pump_until(s, 0, e);
 }
 
 int
-nbdsource_copy(struct nbdsource *s, struct volume_writer *v,
-               nbdsource_progress_fn *fn, void *cookie, struct cancel *cancel,
-               struct err *e)
+nbdsource_copy(struct nbdsource *s, struct volume_writer *v, struct err *e)
 {
     s->volume = v;
-    s->progress = fn;
-    s->cookie = cookie;
-    if (copy(s, cancel, e) == 0)
+    if (copy(s, e) == 0)
         return 0;
-    nbd_close(s->nbd); /* ends the requests, which gives their slots back */
-    s->nbd = NULL;
+    nbdlink_cut(s->link); /* ends the requests, which gives their slots back */
+    s->link = NULL;
     return -1;
 }

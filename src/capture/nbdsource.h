@@ -12,6 +12,7 @@
 #ifndef CAPTURE_NBDSOURCE_H
 #define CAPTURE_NBDSOURCE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct cancel;
@@ -20,10 +21,17 @@ struct err;
 struct nbdsource;
 struct volume_writer;
 
+/* Called several times a second, also while nothing comes, with the place in
+ * the disk that has been reached.  -1 ends the copy with that error. */
+typedef int nbdsource_progress_fn(void *cookie, uint64_t offset, struct err *e);
+
 /* The export `name` at the UNIX socket `path`.  `bitmap`, or NULL: the name of
- * a dirty bitmap that it is exported with. */
+ * a dirty bitmap that it is exported with.  `cookie` and `cancel` are borrowed.
+ * ERR_TIMEOUT if QEMU does not answer for a minute, here and below. */
 int nbdsource_open(const char *path, const char *name, const char *bitmap,
-                   struct nbdsource **out, struct err *e);
+                   nbdsource_progress_fn *fn, void *cookie,
+                   struct cancel *cancel, struct nbdsource **out,
+                   struct err *e);
 void nbdsource_close(struct nbdsource *s); /* NULL is allowed */
 void nbdsource_closep(struct nbdsource **s);
 
@@ -37,15 +45,14 @@ uint64_t nbdsource_size_bytes(const struct nbdsource *s);
 /* What has been asked for so far. */
 uint64_t nbdsource_read_bytes(const struct nbdsource *s);
 
-/* Called several times a second, also while nothing comes, with the place in
- * the disk that has been reached.  -1 ends the copy with that error. */
-typedef int nbdsource_progress_fn(void *cookie, uint64_t offset, struct err *e);
+/* With a bitmap only: is it set there?  Or read all, as if there were none. */
+int nbdsource_is_dirty_at(struct nbdsource *s, uint64_t offset, bool *out,
+                          struct err *e);
+void nbdsource_forget_bitmap(struct nbdsource *s);
 
 /* Read all of it, or with a bitmap only what is dirty there; that is then
  * `changed` (volume.h), and slots without such are not submitted.  ERR_IO if
  * the server reports an error anywhere. */
-int nbdsource_copy(struct nbdsource *s, struct volume_writer *v,
-                   nbdsource_progress_fn *fn, void *cookie,
-                   struct cancel *cancel, struct err *e);
+int nbdsource_copy(struct nbdsource *s, struct volume_writer *v, struct err *e);
 
 #endif

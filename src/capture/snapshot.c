@@ -18,14 +18,12 @@ enum { POLL_MS = 20, SAVE_JOB = 0, DELETE_JOB = 1, SAID_MAX = 300 };
 static int
 human_command(struct qmp *q, const char *verb, const char *tag, struct err *e)
 {
-    CLEANUP(json_decrefp) json_t *reply = NULL;
     CLEANUP(freep) char *line = xasprintf("%s %s", verb, tag);
+    CLEANUP(freep) char *said = NULL;
 
-    if (qmp_run(q, "human-monitor-command",
-                json_pack("{s:s}", "command-line", line), &reply, e) == -1)
+    if (qmp_human(q, line, &said, e) == -1)
         return -1;
-    const char *said = json_string_value(reply);
-    if (!said || !*said)
+    if (!*said)
         return 0;
     CLEANUP(freep) char *fit = text_quote(said, SAID_MAX);
     return err_set(e, ERR_QEMU, "%s: %s", verb, fit);

@@ -443,6 +443,7 @@ undo_rest(struct qmp *q, const struct intent *in, const char *prefix,
     tried(&t, put_drives_back(q, in, prefix, e), e);
     tried(&t, delete_nodes(q, prefix, LABEL_FILTER, e), e);
     tried(&t, delete_nodes(q, prefix, LABEL_SCRATCH, e), e);
+    tried(&t, delete_nodes(q, prefix, LABEL_ENDMARK, e), e);
     tried(&t, remove_fdsets(q, prefix, e), e);
     close_passed_fd(q, in->run, LABEL_STREAM_FD);
     tried(&t, undo_capabilities(q, in, e), e);

@@ -138,6 +138,25 @@ bitmap_add_kept(struct qmp *q, const char *node, const char *name,
 }
 
 int
+bitmap_enable(struct qmp *q, const char *node, const char *name, struct err *e)
+{
+    return qmp_run(q, "block-dirty-bitmap-enable",
+                   json_pack("{s:s, s:s}", "node", node, "name", name), NULL,
+                   e);
+}
+
+int
+bitmap_merge(struct qmp *q, const char *node, const char *name,
+             const char *from_node, const char *from, struct err *e)
+{
+    return qmp_run(q, "block-dirty-bitmap-merge",
+                   json_pack("{s:s, s:s, s:[{s:s, s:s}]}", "node", node,
+                             "target", name, "bitmaps", "node", from_node,
+                             "name", from),
+                   NULL, e);
+}
+
+int
 bitmap_remove(struct qmp *q, const char *node, const char *name, struct err *e)
 {
     return qmp_run(q, "block-dirty-bitmap-remove",

@@ -51,6 +51,13 @@ int bitmap_add(struct qmp *q, const char *node, const char *name,
  * disk: keeps_bitmaps), when it closes it. */
 int bitmap_add_kept(struct qmp *q, const char *node, const char *name,
                     uint64_t granularity_bytes, struct err *e);
+/* It records from now on. */
+int bitmap_enable(struct qmp *q, const char *node, const char *name,
+                  struct err *e);
+/* What is set in another, of another node of the same size, is set in this one
+ * too. */
+int bitmap_merge(struct qmp *q, const char *node, const char *name,
+                 const char *from_node, const char *from, struct err *e);
 int bitmap_remove(struct qmp *q, const char *node, const char *name,
                   struct err *e);
 

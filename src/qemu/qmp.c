@@ -505,6 +505,19 @@ qmp_run(struct qmp *q, const char *command, json_t *args, json_t **out,
     return qmp_run_fd(q, command, args, -1, out, e);
 }
 
+int
+qmp_human(struct qmp *q, const char *line, char **out, struct err *e)
+{
+    CLEANUP(json_decrefp) json_t *reply = NULL;
+
+    if (qmp_run(q, "human-monitor-command",
+                json_pack("{s:s}", "command-line", line), &reply, e) == -1)
+        return -1;
+    const char *text = json_string_value(reply);
+    *out = xstrdup(text ? text : "");
+    return 0;
+}
+
 /* ---- events ----------------------------------------------------------- */
 
 int

@@ -82,6 +82,10 @@ int qmp_run(struct qmp *q, const char *command, json_t *args, json_t **out,
 int qmp_run_fd(struct qmp *q, const char *command, json_t *args, int fd,
                json_t **out, struct err *e);
 
+/* A line of the human monitor ("info ramblock").  *out is what it printed,
+ * mostly nothing if all went well: the caller's, never NULL. */
+int qmp_human(struct qmp *q, const char *line, char **out, struct err *e);
+
 /*
  * The same in two halves, so that many commands are under way at once: QEMU
  * runs them in order, also after one has failed.  Each ticket must be redeemed,

@@ -64,9 +64,10 @@ make_image(const char *path)
 static bool
 serve(struct box *b)
 {
-    const char *argv[] = {"qemu-nbd", "--read-only", "--format",      "raw",
-                          "--socket", b->socket,     "--export-name", "disk",
-                          b->image,   NULL};
+    const char *argv[] = {
+        "qemu-nbd", "--read-only",   "--format", "raw",          "--socket",
+        b->socket,  "--export-name", "disk",     "--persistent", "--shared",
+        "0",        b->image,        NULL};
     char *args[ARRAY_LEN(argv)];
 
     memcpy(args, argv, sizeof(args));
@@ -152,10 +153,12 @@ few_slots_are_enough(void **state)
         skip();
     }
     (void)alarm(TOO_LONG_S); /* it stood still */
-    assert_int_equal(nbdsource_open(b->socket, "disk", NULL, &s, &e), 0);
+    assert_int_equal(nbdsource_open(b->socket, "disk", NULL, go_on, &reached,
+                                    b->cancel, &s, &e),
+                     0);
     assert_int_equal(
         volume_begin(b->backup, "disk", nbdsource_size_bytes(s), &v, &e), 0);
-    assert_int_equal(nbdsource_copy(s, v, go_on, &reached, b->cancel, &e), 0);
+    assert_int_equal(nbdsource_copy(s, v, &e), 0);
     assert_int_equal(volume_end(&v, &root, &e), 0);
     (void)alarm(0);
     assert_int_equal(reached, (uint64_t)SLOTS * VOLUME_SLOT_BYTES);
@@ -181,7 +184,9 @@ holes_are_doubted(void **state)
         print_message("there is no qemu-nbd\n");
         skip();
     }
-    assert_int_equal(nbdsource_open(b->socket, "disk", NULL, &s, &e), 0);
+    assert_int_equal(nbdsource_open(b->socket, "disk", NULL, go_on, &reached,
+                                    b->cancel, &s, &e),
+                     0);
     uint64_t size = nbdsource_size_bytes(s);
     assert_int_equal(file_nameless(b->dir, size, &fd, &e), 0);
     const struct copied c = {.fd = fd, .is_raw = true};
@@ -190,8 +195,7 @@ holes_are_doubted(void **state)
         assert_int_equal(volume_begin(b->backup, "disk", size, &v, &e), 0);
         uint64_t before = nbdsource_read_bytes(s);
         reached = 0;
-        assert_int_equal(nbdsource_copy(s, v, go_on, &reached, b->cancel, &e),
-                         0);
+        assert_int_equal(nbdsource_copy(s, v, &e), 0);
         volume_abandonp(&v);
         v = NULL;
         uint64_t now = nbdsource_read_bytes(s) - before;
@@ -206,6 +210,59 @@ holes_are_doubted(void **state)
     }
 }
 
+static int
+lose_patience(void *cookie, uint64_t offset, struct err *e)
+{
+    unsigned *ticks = cookie;
+
+    (void)offset;
+    return --*ticks > 0 ? 0 : err_set(e, ERR_CANCELED, "no patience");
+}
+
+/* A server that has stopped is waited for no longer than the caller likes:
+ * while it is asked, as it is greeted, as it is left. */
+static void
+standstill_is_not_ours(void **state)
+{
+    struct box *b = *state;
+    struct nbdsource *s = NULL;
+    CLEANUP(volume_abandonp) struct volume_writer *v = NULL;
+    unsigned ticks = 2;
+    struct err e = {0};
+
+    if (!serve(b)) {
+        print_message("there is no qemu-nbd\n");
+        skip();
+    }
+    (void)alarm(TOO_LONG_S);
+    assert_int_equal(nbdsource_open(b->socket, "disk", NULL, lose_patience,
+                                    &ticks, b->cancel, &s, &e),
+                     0);
+    assert_int_equal(
+        volume_begin(b->backup, "disk", nbdsource_size_bytes(s), &v, &e), 0);
+    assert_int_equal(kill(b->server, SIGSTOP), 0);
+    ticks = 2;
+    assert_int_equal(nbdsource_copy(s, v, &e), -1);
+    assert_int_equal(e.code, ERR_CANCELED);
+    nbdsource_close(STEAL(s));
+    err_clear(&e);
+    ticks = 2;
+    assert_int_equal(nbdsource_open(b->socket, "disk", NULL, lose_patience,
+                                    &ticks, b->cancel, &s, &e),
+                     -1);
+    assert_int_equal(e.code, ERR_CANCELED);
+    assert_int_equal(kill(b->server, SIGCONT), 0);
+    err_clear(&e);
+    ticks = TOO_LONG_S;
+    assert_int_equal(nbdsource_open(b->socket, "disk", NULL, lose_patience,
+                                    &ticks, b->cancel, &s, &e),
+                     0);
+    assert_int_equal(kill(b->server, SIGSTOP), 0);
+    nbdsource_close(s); /* says goodbye to nobody */
+    assert_int_equal(kill(b->server, SIGCONT), 0);
+    (void)alarm(0);
+}
+
 int
 main(void)
 {
@@ -213,6 +270,8 @@ main(void)
         cmocka_unit_test_setup_teardown(few_slots_are_enough, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(holes_are_doubted, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(standstill_is_not_ours, set_up,
+                                        tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
