@@ -44,6 +44,10 @@ struct volume_root;
  */
 enum { CBW_PART_BYTES = 65536 };
 
+/* See FILTER_PARTS: this is twice as many, in the largest clusters there are.
+ */
+#define CAPTURE_DISK_MAX_BYTES (UINT64_C(1) << 48)
+
 /* One writable disk. */
 struct live_disk {
     const struct disk *disk; /* of the machine; borrowed */
@@ -90,7 +94,8 @@ struct live {
     struct ramspool *spool;
     int stream[2]; /* our end, QEMU's end until it is passed */
 
-    bool by_fuse; /* disks are read by FUSE and not by NBD */
+    bool by_fuse;   /* disks are read by FUSE and not by NBD */
+    bool arms_late; /* the filters are made in the pause */
 
     struct savevm *savevm; /* of that method only */
     bool disks_only;       /* of the method disk */
@@ -176,6 +181,13 @@ void live_settle_tracking(struct live *l);
 
 /* live_prepare.c: scratch, NBD server, stream, guard, drainer. */
 int live_prepare(struct live *l, struct err *e);
+
+/* live_arm.c: the filters, through which a disk can be read as it was.  Made
+ * before the pause, put in front of the disks in it (which is the instant), and
+ * opened for reading after it. */
+int live_add_filters(struct live *l, struct err *e);
+int live_arm(struct live *l, struct err *e);
+int live_add_accesses(struct live *l, struct err *e);
 
 /* live_fuse.c: reading the disks through exports of QEMU's that are files.
  * Slower than NBD, and no bitmaps; for a QEMU that no NBD client may leave. */

@@ -142,7 +142,9 @@ check_virtio_blk(const struct live *l, struct err *e)
 
 /*
  * QEMU 7.2.14 to 8.x may carry a fix (of CVE-2024-7409) which aborts the
- * machine when an NBD client leaves a node that lives in an I/O thread.
+ * machine when an NBD client leaves a node that lives in an I/O thread.  All up to
+ * 8.x abort when a node is added above such a one while the guest writes to it
+ * (seen with 7.2.22).
  */
 int
 live_look_at_iothreads(struct live *l, struct err *e)
@@ -150,11 +152,14 @@ live_look_at_iothreads(struct live *l, struct err *e)
     const struct qmp_version *v = qmp_version(l->qmp);
     CLEANUP(json_decrefp) json_t *threads = NULL;
 
-    if (v->major >= 9 || (v->major == 7 && v->minor == 2 && v->micro < 14))
+    if (v->major >= 9)
         return 0;
     if (qmp_run(l->qmp, "query-iothreads", NULL, &threads, e) == -1)
         return -1;
-    l->by_fuse = json_array_size(threads) > 0 && l->n_disks > 0;
+    l->arms_late = json_array_size(threads) > 0 && l->n_disks > 0;
+    if (v->major == 7 && v->minor == 2 && v->micro < 14)
+        return 0;
+    l->by_fuse = l->arms_late;
     return l->by_fuse ? check_virtio_blk(l, e) : 0;
 }
 
@@ -250,6 +255,16 @@ live_take_disks(struct live *l, struct err *e)
                            "machine %s cannot be captured: its disk %s "
                            "(%s) is not attached to a device that QEMU names",
                            l->machine->name, d->name, d->filename);
+        if (d->size_bytes > CAPTURE_DISK_MAX_BYTES) {
+            (void)err_set(e, ERR_LIMIT,
+                          "machine %s cannot be captured: QEMU would stand "
+                          "still for seconds because of its disk %s (%llu TiB, "
+                          "the limit is %d)",
+                          l->machine->name, d->name,
+                          (unsigned long long)(d->size_bytes >> 40),
+                          (int)(CAPTURE_DISK_MAX_BYTES >> 40));
+            return err_hint(e, "leave it out with --exclude %s", d->name);
+        }
         l->disks[l->n_disks++] =
             (struct live_disk){.disk = d, .scratch_fd = -1};
     }

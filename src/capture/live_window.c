@@ -26,7 +26,6 @@
 #include "work/cancel.h"
 
 enum {
-    COMMANDS_A_DISK = 3,
     GRACE_MS = 1000,       /* to end a pause that is too long */
     RESUME_EVENT_MS = 2000 /* the event is sent before `cont` returns */
 };
@@ -64,85 +63,6 @@ stop_guest(struct live *l, struct err *e)
     if (!l->machine->running)
         return 0;
     return qmp_run(l->qmp, "stop", NULL, NULL, e);
-}
-
-/* ---- arm ---------------------------------------------------------------- */
-
-/* The filter goes between the device and its node; what the guest overwrites
- * from now on is first copied to the scratch node, and the access node shows
- * the disk as it is now.  A copy that fails breaks the snapshot, never the
- * guest's write. */
-static int
-send_arming(struct live *l, const struct live_disk *d,
-            uint64_t tickets[COMMANDS_A_DISK], struct err *e)
-{
-    json_t *filter = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:i}", "driver", "copy-before-write",
-        "node-name", d->filter, "file", d->disk->node, "target", d->scratch,
-        "on-cbw-error", "break-snapshot", "cbw-timeout", (int)l->cbw_timeout_s);
-    json_t *drive = json_pack("{s:s, s:s, s:s}", "path", d->disk->qdev,
-                              "property", "drive", "value", d->filter);
-    json_t *access = json_pack("{s:s, s:s, s:s}", "driver", "snapshot-access",
-                               "node-name", d->access, "file", d->filter);
-
-    if (qmp_send(l->qmp, "blockdev-add", filter, &tickets[0], e) == -1) {
-        json_decref(drive);
-        json_decref(access);
-        return -1;
-    }
-    if (qmp_send(l->qmp, "qom-set", drive, &tickets[1], e) == -1) {
-        json_decref(access);
-        return -1;
-    }
-    return qmp_send(l->qmp, "blockdev-add", access, &tickets[2], e);
-}
-
-/* All are redeemed, whatever they say; the first failure is kept. */
-static int
-redeem_arming(struct live *l, const struct live_disk *d,
-              const uint64_t tickets[COMMANDS_A_DISK], struct err *e)
-{
-    int rc = 0;
-
-    for (size_t i = 0; i < COMMANDS_A_DISK; i++) {
-        struct err later = {0};
-        if (qmp_redeem(l->qmp, tickets[i], NULL, rc == 0 ? e : &later) == -1)
-            rc = -1;
-    }
-    return rc == 0 ? 0 : err_wrap(e, "cannot arm disk %s", d->disk->name);
-}
-
-static int
-arm_disks(struct live *l, struct err *e)
-{
-    CLEANUP(freep)
-    uint64_t(*tickets)[COMMANDS_A_DISK] = xcalloc(l->n_disks, sizeof(*tickets));
-    bool tracking = l->intent->bitmap[0] && l->n_disks > 0;
-    uint64_t bitmaps = 0;
-    size_t sent = 0;
-
-    if (tracking && live_send_tracking(l, &bitmaps, e) == -1)
-        return -1;
-    int rc = 0;
-    while (rc == 0 && sent < l->n_disks) {
-        rc = send_arming(l, &l->disks[sent], tickets[sent], e);
-        sent += rc == 0;
-    }
-    struct err refused = {0};
-    if (tracking && qmp_redeem(l->qmp, bitmaps, NULL, &refused) == -1) {
-        if (rc == 0) {
-            *e = refused;
-            (void)err_wrap(e, "changes cannot be tracked");
-        }
-        rc = -1;
-    }
-    for (size_t i = 0; i < sent; i++) {
-        struct err later = {0};
-        if (redeem_arming(l, &l->disks[i], tickets[i], rc == 0 ? e : &later) ==
-            -1)
-            rc = -1;
-    }
-    return rc;
 }
 
 /* ---- start the stream and resume ---------------------------------------- */
@@ -297,7 +217,7 @@ pause_and_resume(struct live *l, struct lap *lap, struct err *e)
     if (stop_guest(l, e) == -1 || check_pause(l, e) == -1)
         return -1;
     lap->stopped = clock_mono_ns();
-    if (arm_disks(l, e) == -1 || check_pause(l, e) == -1)
+    if (live_arm(l, e) == -1 || check_pause(l, e) == -1)
         return -1;
     lap->armed = clock_mono_ns();
     if (!l->disks_only &&
