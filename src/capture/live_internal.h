@@ -167,6 +167,28 @@ int live_estimate(struct live *l, struct err *e);
  * small enough to count. */
 uint64_t live_small_page_bytes(const char *ramblocks);
 
+/* live_base.c: which backup the new one is built on. */
+enum { CANDIDATES_MAX = 16 }; /* mostly there is 1 */
+struct candidates {
+    struct manifest *all[CANDIDATES_MAX]; /* newest first */
+    size_t n;
+};
+void candidates_done(struct candidates *c);
+/* All of each disk is read, that is why (borrowed). */
+void live_all_full(struct live *l, const char *why);
+/* The machine names that backup.  One that is gone or that we may not read is
+ * none. */
+int live_add_candidate(struct live *l, struct candidates *c, const char *id,
+                       struct err *e);
+/* Settles for each disk whether it is built on `base`, and if not why; true if
+ * any is. */
+typedef bool live_judge_fn(struct live *l, const struct manifest *base,
+                           void *cookie);
+/* Begins the backup (unless it looks only) on the first that is judged so, else
+ * on none. */
+int live_begin_on_best(struct live *l, struct candidates *c,
+                       live_judge_fn *judge, void *cookie, struct err *e);
+
 /* live_tracking.c: begins the backup on the one before, where the bitmaps allow
  * it, and settles for each disk how it is read. */
 int live_begin_backup(struct live *l, struct err *e);

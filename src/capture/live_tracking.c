@@ -23,63 +23,12 @@
 #include "repo/manifest.h"
 #include "repo/repo.h"
 
-enum { CANDIDATES_MAX = 16 }; /* backups that the bitmaps name; mostly 1 */
-
 /* ---- the backup to build on ---------------------------------------------- */
 
-struct candidates {
-    struct manifest *all[CANDIDATES_MAX]; /* newest first */
+struct bitmaps {
+    struct bitmap *all;
     size_t n;
-    size_t n_gone; /* named by a bitmap, but not to be found */
 };
-
-static bool
-has_candidate(const struct candidates *c, const char *id)
-{
-    for (size_t i = 0; i < c->n; i++)
-        if (strcmp(c->all[i]->id, id) == 0)
-            return true;
-    return false;
-}
-
-static void
-insert(struct candidates *c, struct manifest *m)
-{
-    size_t i = c->n++;
-
-    for (; i > 0 && c->all[i - 1]->time_ns < m->time_ns; i--)
-        c->all[i] = c->all[i - 1];
-    c->all[i] = m;
-}
-
-/* A backup that is gone or that we may not read is none: then all is read. */
-static int
-find_candidate(struct live *l, struct candidates *c, const char *id,
-               struct err *e)
-{
-    struct manifest *m = NULL;
-
-    if (c->n == CANDIDATES_MAX || has_candidate(c, id))
-        return 0;
-    if (backup_find(l->repo, id, &m, e) == 0) {
-        insert(c, m);
-        return 0;
-    }
-    if (e->code == ERR_STORE || e->code == ERR_CANCELED)
-        return -1;
-    err_clear(e);
-    c->n_gone++;
-    return 0;
-}
-
-static void
-all_full(struct live *l, const char *why)
-{
-    for (size_t i = 0; i < l->n_disks; i++) {
-        l->disks[i].base = NULL;
-        l->disks[i].why_full = why;
-    }
-}
 
 /* Of the disk, since that backup: in QEMU's memory, or kept in the image. */
 static const struct bitmap *
@@ -96,24 +45,24 @@ find_bitmap(const struct live *l, struct live_disk *d, const char *backup,
     return bitmaps_find(bitmaps, n, d->disk->node, d->base_bitmap);
 }
 
-/* Decide for each disk; true if any can be built on the backup `base`. */
 static bool
-judge(struct live *l, struct manifest *base, const struct bitmap *bitmaps,
-      size_t n)
+judge(struct live *l, const struct manifest *base, void *cookie)
 {
+    const struct bitmaps *bitmaps = cookie;
     CLEANUP(machine_freep) struct machine *then = NULL;
     struct err ignored = {0};
     bool any = false;
 
     if (machine_from_json(json_object_get(base->detail, "machine"), &then,
                           &ignored) == -1) {
-        all_full(l, "the backup before does not say what it is of");
+        live_all_full(l, "the backup before does not say what it is of");
         return false;
     }
     for (size_t i = 0; i < l->n_disks; i++) {
         struct live_disk *d = &l->disks[i];
         bool kept = false;
-        const struct bitmap *b = find_bitmap(l, d, base->id, bitmaps, n, &kept);
+        const struct bitmap *b =
+            find_bitmap(l, d, base->id, bitmaps->all, bitmaps->n, &kept);
         CLEANUP(freep) char *volume = xasprintf("disk/%s", d->disk->name);
         d->base = NULL;
         d->why_full =
@@ -127,70 +76,41 @@ judge(struct live *l, struct manifest *base, const struct bitmap *bitmaps,
     return any;
 }
 
-/* 1 if the writer has begun on the backup `base`, 0 if it cannot be built on.
- */
+/* The backups that the bitmaps name. */
 static int
-begin_on(struct live *l, struct manifest *base, const struct bitmap *bitmaps,
-         size_t n, struct err *e)
+find_candidates(struct live *l, const struct bitmaps *bitmaps,
+                struct candidates *c, struct err *e)
 {
-    const struct backup_options o = {.base = base->id};
-
-    if (!judge(l, base, bitmaps, n))
-        return 0;
-    if (l->looks_only ||
-        backup_begin(l->repo, &o, l->cancel, &l->backup, e) == 0)
-        return 1;
-    if (e->code != ERR_NOENT)
-        return -1;
-    err_clear(e);
-    all_full(l, "the backup before has been forgotten");
-    return 0;
-}
-
-static int
-choose_base(struct live *l, struct candidates *c, struct err *e)
-{
-    struct bitmap *bitmaps = NULL;
-    size_t n = 0;
-
-    if (bitmaps_list(l->qmp, &bitmaps, &n, e) == -1)
-        return -1;
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < n; i++) {
+    for (size_t i = 0; i < bitmaps->n; i++) {
         char id[BACKUP_ID_LEN + 1];
-        if (tracking_parse(bitmaps[i].name, repo_id(l->repo), id))
-            rc = find_candidate(l, c, id, e);
+        if (tracking_parse(bitmaps->all[i].name, repo_id(l->repo), id) &&
+            live_add_candidate(l, c, id, e) == -1)
+            return -1;
     }
-    if (c->n_gone > 0)
-        all_full(l, "the backup before is gone, or this key cannot read it");
-    for (size_t i = 0; rc == 0 && i < c->n; i++) {
-        rc = begin_on(l, c->all[i], bitmaps, n, e);
-        if (rc == 1)
-            l->base = STEAL(c->all[i]);
-    }
-    bitmaps_free(bitmaps, n);
-    return rc;
+    return 0;
 }
 
 int
 live_begin_backup(struct live *l, struct err *e)
 {
-    struct candidates c = {0};
+    CLEANUP(candidates_done) struct candidates c = {0};
+    struct bitmaps bitmaps = {0};
     int rc = 0;
 
-    all_full(l, "no backup before in this repository since QEMU was started");
+    live_all_full(l, "no backup before in this repository since QEMU was "
+                     "started");
     if (l->options->no_tracking)
-        all_full(l, "tracking is off");
+        live_all_full(l, "tracking is off");
     else if (l->by_fuse)
-        all_full(l, "this QEMU cannot tell what changed in disks of I/O "
-                    "threads");
-    else
-        rc = choose_base(l, &c, e);
-    for (size_t i = 0; i < c.n; i++)
-        manifest_free(c.all[i]);
-    if (rc != 0 || l->looks_only)
-        return rc == -1 ? -1 : 0;
-    return backup_begin(l->repo, NULL, l->cancel, &l->backup, e);
+        live_all_full(l, "this QEMU cannot tell what changed in disks of I/O "
+                         "threads");
+    else if (bitmaps_list(l->qmp, &bitmaps.all, &bitmaps.n, e) == -1)
+        return -1;
+    rc = find_candidates(l, &bitmaps, &c, e);
+    if (rc == 0)
+        rc = live_begin_on_best(l, &c, judge, &bitmaps, e);
+    bitmaps_free(bitmaps.all, bitmaps.n);
+    return rc;
 }
 
 /* ---- the bitmaps ----------------------------------------------------------

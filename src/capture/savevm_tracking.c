@@ -26,10 +26,7 @@
 #include "repo/manifest.h"
 #include "repo/repo.h"
 
-enum {
-    CANDIDATES_MAX = 16,
-    TRACKING_LEN = 7 + REPO_ID_LEN + 1 + BACKUP_ID_LEN
-};
+enum { TRACKING_LEN = 7 + REPO_ID_LEN + 1 + BACKUP_ID_LEN };
 
 /* "vmkeep:REPOSITORY:BACKUP" of a snapshot's name, if it is one of a disk's
  * that we have made for this repository; then the id of the backup in it. */
@@ -65,47 +62,7 @@ savevm_base_snapshot(const struct live *l, size_t i)
     return l->base ? find_snapshot(l, i, l->base->id) : NULL;
 }
 
-static void
-all_full(struct live *l, const char *why)
-{
-    for (size_t i = 0; i < l->n_disks; i++) {
-        l->disks[i].base = NULL;
-        l->disks[i].why_full = why;
-    }
-}
-
 /* ---- the backup to build on ---------------------------------------------- */
-
-struct candidates {
-    struct manifest *all[CANDIDATES_MAX]; /* newest first */
-    size_t n;
-    bool some_gone; /* named by a snapshot, but not to be found */
-};
-
-static int
-add_candidate(struct live *l, struct candidates *c, const char *id,
-              struct err *e)
-{
-    struct manifest *m = NULL;
-    size_t i = 0;
-
-    for (; i < c->n; i++)
-        if (strcmp(c->all[i]->id, id) == 0)
-            return 0;
-    if (c->n == CANDIDATES_MAX)
-        return 0;
-    if (backup_find(l->repo, id, &m, e) == -1) {
-        if (e->code == ERR_STORE || e->code == ERR_CANCELED)
-            return -1;
-        err_clear(e);
-        c->some_gone = true;
-        return 0;
-    }
-    for (i = c->n++; i > 0 && c->all[i - 1]->time_ns < m->time_ns; i--)
-        c->all[i] = c->all[i - 1];
-    c->all[i] = m;
-    return 0;
-}
 
 static int
 find_candidates(struct live *l, struct candidates *c, struct err *e)
@@ -117,7 +74,7 @@ find_candidates(struct live *l, struct candidates *c, struct err *e)
             qcow2_layers_image(savevm_layers(l->savevm, i)));
         for (size_t k = 0; k < all->n; k++) {
             const char *id = backup_of(all->list[k].name, l, head);
-            if (id && add_candidate(l, c, id, e) == -1)
+            if (id && live_add_candidate(l, c, id, e) == -1)
                 return -1;
         }
     }
@@ -143,58 +100,33 @@ judge_disk(const struct live *l, size_t i, const struct manifest *base,
     return NULL;
 }
 
-/* 1 if the writer has begun on the backup `base`, 0 if it cannot be built on.
- */
-static int
-begin_on(struct live *l, const struct manifest *base, struct err *e)
+static bool
+judge(struct live *l, const struct manifest *base, void *cookie)
 {
-    const struct backup_options o = {.base = base->id};
     bool any = false;
 
+    (void)cookie;
     for (size_t i = 0; i < l->n_disks; i++) {
         struct live_disk *d = &l->disks[i];
         d->base = NULL;
         d->why_full = judge_disk(l, i, base, &d->base);
         any |= d->base != NULL;
     }
-    if (!any)
-        return 0;
-    if (l->looks_only ||
-        backup_begin(l->repo, &o, l->cancel, &l->backup, e) == 0)
-        return 1;
-    if (e->code != ERR_NOENT)
-        return -1;
-    err_clear(e);
-    all_full(l, "the backup before has been forgotten");
-    return 0;
+    return any;
 }
 
 int
 savevm_begin_backup(struct live *l, struct err *e)
 {
-    struct candidates c = {0};
-    int rc = 0;
+    CLEANUP(candidates_done) struct candidates c = {0};
 
-    if (l->options->no_tracking) {
-        all_full(l, "tracking is off");
-    } else {
-        all_full(l, "no snapshot of a backup before in this repository is in "
-                    "it");
-        rc = find_candidates(l, &c, e);
-        if (c.some_gone)
-            all_full(l,
-                     "the backup before is gone, or this key cannot read it");
-    }
-    for (size_t i = 0; rc == 0 && i < c.n; i++) {
-        rc = begin_on(l, c.all[i], e);
-        if (rc == 1)
-            l->base = STEAL(c.all[i]);
-    }
-    for (size_t i = 0; i < c.n; i++)
-        manifest_free(c.all[i]);
-    if (rc != 0 || l->looks_only)
-        return rc == -1 ? -1 : 0;
-    return backup_begin(l->repo, NULL, l->cancel, &l->backup, e);
+    live_all_full(l, l->options->no_tracking
+                         ? "tracking is off"
+                         : "no snapshot of a backup before in this repository "
+                           "is in it");
+    if (!l->options->no_tracking && find_candidates(l, &c, e) == -1)
+        return -1;
+    return live_begin_on_best(l, &c, judge, NULL, e);
 }
 
 /* ---- the snapshots ------------------------------------------------------- */
