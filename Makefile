@@ -66,12 +66,13 @@ check-heavy: check-asan check-tsan fuzz
 	VMTEST_STEP=1 VMTEST_ROUNDS=20 \
 		tools/run-tests -C $(BUILD) --slow 6 --suite system
 	VMKEEP_ALL_FAULTS=1 VMKEEP_ALL_BITS=1 SOAK_SECONDS=$(SOAK_SECONDS) \
+		VMKEEP_PROTOCOL_SCHEDULES=20000 \
 		tools/run-tests -C $(BUILD) --slow 20 \
-		sweep jobfaults repair fault_program soak
+		sweep jobfaults repair protocol fault_program soak
 
 check-versions: setup $(BUILD)/build.ninja
 	tools/setup versions
-	ninja -C $(BUILD) src/cli/vmkeep tests/qemu/vmlinuz
+	ninja -C $(BUILD) src/cli/vmkeep tests/qemu/vmlinux
 	tools/check-versions $(BUILD)
 
 fuzz: setup

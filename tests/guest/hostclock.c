@@ -98,15 +98,26 @@ edge_seen(struct hostclock *h, uint64_t now)
         h->n_inexact++;
 }
 
+static uint64_t
+edge_latest(const struct hostclock *h)
+{
+    return h->edge_ns + SECOND_NS + EXACT_NS;
+}
+
+uint64_t
+hostclock_next(const struct hostclock *h)
+{
+    uint64_t earliest = edge_latest(h) - h->slack_ns - 2 * EXACT_NS;
+
+    return h->slack_ns <= MAX_AWAIT_NS ? earliest : edge_latest(h);
+}
+
 /* May the next edge come any moment now? */
 static bool
 edge_is_near(const struct hostclock *h)
 {
-    uint64_t latest = h->edge_ns + SECOND_NS + EXACT_NS;
-    uint64_t earliest = latest - h->slack_ns - 2 * EXACT_NS;
-
-    return h->slack_ns <= MAX_AWAIT_NS && h->polled_ns >= earliest &&
-           h->polled_ns < latest;
+    return h->slack_ns <= MAX_AWAIT_NS && h->polled_ns >= hostclock_next(h) &&
+           h->polled_ns < edge_latest(h);
 }
 
 void

@@ -38,6 +38,10 @@ bool hostclock_init(struct hostclock *h);
  * up to 50 ms after a stop. */
 void hostclock_poll(struct hostclock *h);
 
+/* From when on the next second is awaited, by our clock: who sleeps is to call
+ * hostclock_poll then.  It may be over. */
+uint64_t hostclock_next(const struct hostclock *h);
+
 /* The time stopped that became known since the last call; a fraction of a
  * millisecond of noise may make it negative. */
 int64_t hostclock_take(struct hostclock *h);

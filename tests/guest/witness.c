@@ -18,10 +18,11 @@
  * It prints, each on one line:
  *   witness start run=R ram_mib=M disks=vda:SLOTS,vdb:SLOTS
  *   witness seq=N max_gap_ms=G stopped_ms=S
- *       once a second.  G is the longest time between two steps since the last
- *       such line, by the guest's own clock; S the time that this clock itself
- *       stood still, and the machine with it (hostclock.h), as far as it became
- *       known since.  Once anything was wrong, " mismatches=A ioerrors=B" too.
+ *       once a second or as asked.  G is the longest time between two steps
+ *       since the last such line, without the rest they were asked to take, by
+ *       the guest's own clock; S the time that this clock itself stood still,
+ *       and the machine with it (hostclock.h), as far as it became known since.
+ *       Once anything was wrong, " mismatches=A ioerrors=B" too.
  *   MISMATCH disk=vda slot=S want seq=A found seq=B
  *   MISMATCH ram slot=S want seq=A found seq=B
  *   MISMATCH dirty page=P want pass=A found pass=B
@@ -36,6 +37,10 @@
  *                        suffixes k, M, G; the second half of the disk if not
  *                        given: what is before it stays as it is
  *   witness.dirty=MIB    a second thread rewrites that much RAM without rest
+ *   witness.pace=MS      a step begins no sooner than so long after the one
+ *                        before, and the machine rests between them; without it
+ *                        there is no rest
+ *   witness.report=MS    how often it prints how far it is (1000)
  *
  * It never ends, and neither grows nor slows down.
  */
@@ -79,6 +84,8 @@ enum {
 
 #define MAGIC UINT64_C(0x7373656e74697776)
 #define NANO UINT64_C(1000000000)
+#define MILLI_NS UINT64_C(1000000)
+#define NAP_NS (10 * MILLI_NS)
 
 /* What a slot holds: the step that wrote it last; seq 0 if none did. */
 struct mark {
@@ -114,6 +121,7 @@ struct witness {
     uint64_t seq;
     uint64_t region_offset, region_bytes; /* 0, 0: the second half */
     uint64_t ram_mib, dirty_mib;
+    uint64_t pace_ns, report_ns;
     struct place ram;
     struct place disks[MAX_DISKS];
     unsigned n_disks;
@@ -433,14 +441,55 @@ report(uint64_t max_gap_ns)
     __atomic_store_n(&W.bad_lines, 0, __ATOMIC_RELAXED);
 }
 
+/* How long it took. */
+static uint64_t
+await_second(void)
+{
+    uint64_t began = now_ns();
+
+    if (!W.has_hostclock)
+        return 0;
+    hostclock_poll(&W.hostclock);
+    return now_ns() - began;
+}
+
+/* Rests until the next step is due; how long that was meant to take.  The
+ * host's clock is looked at often, and a second that begins is awaited. */
+static uint64_t
+rest(uint64_t until)
+{
+    uint64_t meant = 0;
+
+    for (;;) {
+        uint64_t awake = until, now = now_ns();
+        uint64_t edge = W.has_hostclock ? hostclock_next(&W.hostclock) : 0;
+        struct timespec t = {0};
+
+        if (now >= until)
+            return meant;
+        if (awake > now + NAP_NS)
+            awake = now + NAP_NS;
+        if (edge > now && edge < awake)
+            awake = edge;
+        t.tv_sec = (time_t)(awake / NANO);
+        t.tv_nsec = (long)(awake % NANO);
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
+        meant += awake - now;
+        if (awake < until)
+            meant += await_second();
+    }
+}
+
 _Noreturn static void
 run(void)
 {
     uint64_t last = now_ns();
-    uint64_t next_report = last + NANO;
+    uint64_t next_report = last + W.report_ns;
     uint64_t max_gap = 0;
 
     for (;;) {
+        uint64_t began = now_ns();
+
         step();
         uint64_t now = now_ns();
         if (now - last > max_gap)
@@ -450,12 +499,12 @@ run(void)
             report(max_gap);
             max_gap = 0;
             /* Not the very next second if a pause made us late. */
-            next_report += (now - next_report) / NANO * NANO + NANO;
+            next_report +=
+                ((now - next_report) / W.report_ns + 1) * W.report_ns;
         }
-        if (W.has_hostclock) {
-            hostclock_poll(&W.hostclock);
-            last += now_ns() - now; /* what we wait for here is no gap */
-        }
+        /* What we wait for here is no gap; to wake up too late is one. */
+        last += await_second();
+        last += rest(began + W.pace_ns);
     }
 }
 
@@ -520,6 +569,7 @@ read_options(const char *path)
     close(fd);
     W.key = 1;
     W.ram_mib = DEFAULT_RAM_MIB;
+    W.report_ns = NANO;
     for (char *w; (w = strsep(&rest, " \n")) != NULL;) {
         if (strncmp(w, "witness.key=", 12) == 0)
             W.key = strtoull(w + 12, NULL, 16);
@@ -527,6 +577,10 @@ read_options(const char *path)
             W.ram_mib = strtoull(w + 12, NULL, 0);
         else if (strncmp(w, "witness.dirty=", 14) == 0)
             W.dirty_mib = strtoull(w + 14, NULL, 0);
+        else if (strncmp(w, "witness.pace=", 13) == 0)
+            W.pace_ns = strtoull(w + 13, NULL, 0) * MILLI_NS;
+        else if (strncmp(w, "witness.report=", 15) == 0)
+            W.report_ns = strtoull(w + 15, NULL, 0) * MILLI_NS;
         else if (strncmp(w, "witness.region=", 15) == 0) {
             W.region_offset = parse_size(w + 15, &end);
             if (*end == ',')
@@ -538,6 +592,8 @@ read_options(const char *path)
     }
     if (W.ram_mib == 0)
         W.ram_mib = DEFAULT_RAM_MIB;
+    if (W.report_ns == 0)
+        W.report_ns = NANO;
 }
 
 static void

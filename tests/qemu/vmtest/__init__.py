@@ -33,7 +33,7 @@ qemu-system-x86_64").
 
 from vmtest.console import Console, Report
 from vmtest.footprint import footprint, difference, tracking
-from vmtest.guest import Disk, EMULATOR, Guest, ROOT, inside
+from vmtest.guest import CALM, Disk, EMULATOR, Guest, ROOT, inside
 from vmtest.images import (convert_to_raw, copy_disk, image_check,
                            image_compare, image_create, image_info,
                            image_of_files, qemu_img, snapshot_to_raw)
@@ -42,9 +42,9 @@ from vmtest.process import Timeout, wait_until
 from vmtest.qmp import Qmp, QmpError
 from vmtest.test import Failure, Test, check, check_equal, median, skip, test
 
-__all__ = ['Console', 'Report', 'footprint', 'difference', 'Disk', 'EMULATOR',
-           'Guest', 'ROOT', 'inside', 'convert_to_raw', 'copy_disk', 'image_check',
-           'image_compare', 'image_create', 'image_info', 'image_of_files',
-           'qemu_img', 'snapshot_to_raw', 'Vmkeep', 'Timeout', 'wait_until',
-           'Qmp', 'QmpError', 'Failure', 'Test', 'check', 'check_equal',
-           'median', 'skip', 'test', 'tracking']
+__all__ = ['CALM', 'Console', 'Report', 'footprint', 'difference', 'Disk',
+           'EMULATOR', 'Guest', 'ROOT', 'inside', 'convert_to_raw', 'copy_disk',
+           'image_check', 'image_compare', 'image_create', 'image_info',
+           'image_of_files', 'qemu_img', 'snapshot_to_raw', 'Vmkeep', 'Timeout',
+           'wait_until', 'Qmp', 'QmpError', 'Failure', 'Test', 'check',
+           'check_equal', 'median', 'skip', 'test', 'tracking']

@@ -2,6 +2,7 @@
 """A guest with qemu-ga in it, and what can be between that and vmkeep."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import subprocess
 import threading
 import time
 
-from vmtest.guest import guest_files
+from vmtest.guest import CALM, guest_files
 
 
 def agent_says(path, command):
@@ -56,7 +57,7 @@ def guest_with_agent(t, extra=()):
     return t.guest(
         disks=[disk], memory_mib=256, name='agent',
         # What waits for a thaw is no trouble.
-        append='witness.ram=8 rdinit=/init-agent '
+        append=f'witness.ram=8 {CALM} rdinit=/init-agent '
                'sysctl.kernel.hung_task_timeout_secs=0',
         extra=['-initrd', t.path('initrd'), '-device', 'virtio-serial',
                '-chardev', f'socket,id=ga,path={t.path("ga")},server=on,'
@@ -72,13 +73,25 @@ class Agent:
     def __init__(self, path):
         self.path = path
 
-    def frozen_now(self):
+    def frozen_now(self, seconds=1.5):
+        """Nothing comes to the disk; a guest that is not frozen syncs more than
+        twice in that time."""
+        end = time.monotonic() + seconds
+        first = self._written()
+        while time.monotonic() < end:
+            time.sleep(0.05)
+            if self._written() != first:
+                return False
+        return True
+
+    def writes(self):
+        """Something does, however slow the host is."""
+        return not self.frozen_now(60)
+
+    def _written(self):
         with open(self.path, 'rb') as f:
-            f.seek(0)
-            first = f.read(32 << 20)
-            time.sleep(1.5)  # it syncs more than twice in that time
-            f.seek(0)
-            return f.read(32 << 20) == first
+            return hashlib.blake2b(f.read(32 << 20)).digest()
+
 
 class AgentRelay:
     """A socket at `path` that hands on to the agent at `target`, for one client

@@ -27,7 +27,7 @@ class Console:
         self._changed = threading.Condition()
         self._stream = stream
         self.lines = []    # all of them
-        self.reports = []  # the witness's once-a-second lines
+        self.reports = []  # the witness's regular lines
         self.trouble = []  # MISMATCH, IOERROR and the kernel's complaints
         self.started = None  # when "witness start" arrived
         self.ended = False

@@ -9,6 +9,7 @@ import subprocess
 import threading
 
 from vmtest.footprint import difference, tracking
+from vmtest.guest import CALM
 from vmtest.images import image_compare
 from vmtest.process import Timeout, wait_until
 from vmtest.proxy import Proxy
@@ -147,8 +148,8 @@ class Setting:
 
     def __init__(self, t, disks=None, **options):
         self.t = t
-        self.disks = disks or [t.disk('a.qcow2', '192M'),
-                               t.disk('b.raw', '192M')]
+        self.disks = disks or [t.disk('a.qcow2', '96M'),
+                               t.disk('b.raw', '96M')]
         self.vmkeep = t.vmkeep()
         self.vmkeep.run('init')
         self.guest = None
@@ -160,7 +161,7 @@ class Setting:
         self.new_guest()
 
     def new_guest(self):
-        options = {'memory_mib': 192, 'append': 'witness.ram=16',
+        options = {'memory_mib': 128, 'append': 'witness.ram=16 ' + CALM,
                    'extra': ['-action', 'reboot=reset'], **self.options}
         self.guest = self.t.guest(
             disks=self.disks, **options,
@@ -186,7 +187,7 @@ class Setting:
         if not self.settled():
             self.vmkeep.reconcile()
             with contextlib.suppress(Timeout):
-                wait_until(self.settled, 'peace', 60, step=0.2)
+                wait_until(self.settled, 'peace', 60, step=0.05)
         check_equal(os.listdir(self.t.path('run')), [], 'records left')
         self.t.check_as_before(self.guest, self.before)
         published = {b['id'] for b in self.vmkeep.json('list').document}
@@ -197,7 +198,7 @@ class Setting:
             return
         reports = self.guest.wait_reports(2)
         self.guest.check_no_trouble()
-        gap = max(r.gap_ms for r in self.guest.console.reports[-5:])
+        gap = max(r.gap_ms for r in self.guest.console.reports[-20:])
         self.worst_gap_ms = max(self.worst_gap_ms, gap)
         self.t.note(f'longest gap between two steps of the guest: {gap} ms, '
                     f'step {reports[-1].seq}')

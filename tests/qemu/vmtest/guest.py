@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A QEMU that runs the witness guest (tests/guest)."""
 
+import functools
 import os
 import shlex
 import shutil
@@ -14,6 +15,10 @@ from vmtest.qmp import Qmp
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
+# For the witness of a guest that only has to notice if it is harmed: it rests
+# between its steps, so that what is tested has the CPU, and says more often how
+# far it is, so that nobody waits for that.
+CALM = 'witness.pace=10 witness.report=250'
 EMULATOR = shlex.split(os.environ.get('VMTEST_QEMU', 'qemu-system-x86_64'))
 
 
@@ -82,15 +87,21 @@ class Disk:
         return argv + ['-device', device]
 
 
-def guest_files(root, folder):
-    """The path of a folder with vmlinuz, initrd and append, which it builds if
-    needed; if QEMU has another root, `folder` becomes that folder."""
-    made = os.environ.get('VMTEST_GUEST', ROOT + '/build/tests/qemu')
-    subprocess.run([ROOT + '/tests/guest/make-guest', made], check=True,
+@functools.cache
+def build_guest(folder):
+    subprocess.run([ROOT + '/tests/guest/make-guest', folder], check=True,
                    stdout=sys.stderr)
+    return folder
+
+
+def guest_files(root, folder):
+    """The path of a folder with vmlinux, initrd and append, which it builds if
+    needed; if QEMU has another root, `folder` becomes that folder."""
+    made = build_guest(os.environ.get('VMTEST_GUEST',
+                                      ROOT + '/build/tests/qemu'))
     if not root:
         return made
-    for name in ('vmlinuz', 'initrd', 'append'):
+    for name in ('vmlinux', 'initrd', 'append'):
         if not os.path.exists(f'{folder}/{name}'):
             shutil.copy(f'{made}/{name}', folder)
     return folder
@@ -158,7 +169,7 @@ class Guest:
             '-name', self.name, '-accel', 'tcg,thread=multi', '-M', machine,
             '-m', str(memory_mib), '-smp', str(smp), '-nodefaults',
             '-no-user-config', '-display', 'none', '-no-reboot',
-            '-kernel', files + '/vmlinuz', '-initrd', files + '/initrd',
+            '-kernel', files + '/vmlinux', '-initrd', files + '/initrd',
             '-append', append,
             '-chardev', 'stdio,id=serial,signal=off',
             '-serial', 'chardev:serial']
