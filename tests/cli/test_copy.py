@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+import time
 
 from harness import PASSWORD, PATIENCE_S, main, matches
 
@@ -322,7 +323,7 @@ def test_killed(box):
         child = box.start('copy', '--to', to, '--json', '--no-progress')
         had = arrived(packs)
         while child.poll() is None and arrived(packs) < had + 70 * MIB:
-            pass
+            time.sleep(0.01)
         child.send_signal(how)
         child.communicate(timeout=PATIENCE_S)
         assert child.returncode == code, child.returncode

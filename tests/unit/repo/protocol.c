@@ -5,15 +5,16 @@
  * each stopped for as long as a seed says, also for much longer than the
  * grace.  rules.c has the schedules that show what each rule is for.
  *
- * VMKEEP_PROTOCOL_SCHEDULES: how many, instead of a thousand.
- * VMKEEP_PROTOCOL_SEED: the first of them.
+ * VMKEEP_PROTOCOL_SCHEDULES: how many, instead of 400.
+ * VMKEEP_PROTOCOL_SEED: the first of them, instead of a random one.
  * VMKEEP_PROTOCOL_READ=1: all good backups are read after each commit, and
  * after each schedule; else after every twentieth.
  */
+#include "base/rand.h"
 #include "sim.h"
 
 enum { WRITERS = 3, GCS = 2, CAST = WRITERS + 1 + GCS };
-enum { STEPS = 3000, SCHEDULES = 1000 };
+enum { STEPS = 3000, SCHEDULES = 400 };
 
 static bool reads_each_commit;
 
@@ -171,7 +172,7 @@ from_environment(const char *name, uint64_t otherwise)
 static unsigned
 run_many(const char *what, uint64_t n, bool loud)
 {
-    uint64_t first = from_environment("VMKEEP_PROTOCOL_SEED", 1);
+    uint64_t first = from_environment("VMKEEP_PROTOCOL_SEED", rand_u64() >> 32);
     unsigned lost = 0;
     uint64_t i = 0;
 
