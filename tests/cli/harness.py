@@ -22,7 +22,7 @@ import traceback
 
 VMKEEP = os.environ['VMKEEP']
 PASSWORD = 'correct horse'
-PATIENCE_S = 60  # after that something hangs
+PATIENCE_S = 180  # after that something hangs
 
 
 class Skip(Exception):

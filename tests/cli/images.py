@@ -36,7 +36,7 @@ def savevm(box, image, tag, machine='q35'):
          'virtio-blk-pci,drive=d'],
         input=''.join(json.dumps(c) for c in commands), cwd=box.dir,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        check=True, timeout=60)
+        check=True, timeout=180)
     assert '"return": ""' in done.stdout, done.stdout
 
 

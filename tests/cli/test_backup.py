@@ -210,7 +210,7 @@ def test_abort(box):
     child, _ = under_way(box, 'backup', 'web-01', '--no-tracking')
     r = box.run('abort', 'web-01', '--json')
     assert r.code == 0, r.err
-    _, err = child.communicate(timeout=60)
+    _, err = child.communicate(timeout=180)
     if r.json():  # it may have been too late, or too early
         assert r.json()[0]['pid'] == child.pid
         assert child.returncode in (0, 130), err
@@ -356,7 +356,7 @@ def test_progress_and_interruption(box):
     assert p['subject'] == 'web-01'
     child.send_signal(signal.SIGINT)
     child.send_signal(signal.SIGTERM)
-    out, err = child.communicate(timeout=60)
+    out, err = child.communicate(timeout=180)
     assert child.returncode == 130, (child.returncode, out, err)
     lines = [json.loads(line) for line in err.splitlines()]
     assert [x['type'] for x in lines][-1] == 'error'
@@ -383,7 +383,7 @@ def test_progress_and_interruption(box):
 
     child, _ = under_way(box, 'restore', 'latest', '--to', 'out')
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=60)
+    out, err = child.communicate(timeout=180)
     assert child.returncode == 130, (child.returncode, err)
     assert b'putting everything right' in err
     left = os.listdir(box.path('out')) if os.path.exists(box.path('out')) else []

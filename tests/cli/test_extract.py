@@ -97,7 +97,7 @@ def test_machine_state(box):
     done = subprocess.run(
         argv, input='{"execute":"qmp_capabilities"}{"execute":"quit"}',
         cwd=box.dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        check=False, timeout=60)
+        check=False, timeout=180)
     assert (done.returncode, done.stderr) == (0, ''), done.stderr
 
 

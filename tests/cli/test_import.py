@@ -229,7 +229,7 @@ def failed_under_way(box, name, disturb):
         child.send_signal(signal.SIGSTOP)
         disturb(child, path)
         child.send_signal(signal.SIGCONT)
-        out, err = child.communicate(timeout=60)
+        out, err = child.communicate(timeout=180)
         if child.returncode == 0:
             continue
         last = json.loads(err.splitlines()[-1])

@@ -227,7 +227,7 @@ def test_something_else_behind_the_socket(box):
         client, _ = s.accept()
         client.sendall(b'HTTP/1.1 400 Bad Request\r\n\r\n')
         client.close()
-        out, _ = child.communicate(timeout=60)
+        out, _ = child.communicate(timeout=180)
         assert (child.returncode, out) == (20, b'')
 
 

@@ -25,14 +25,14 @@ def test_closed_stdout(box):
     for args in ('--version', 'help', 'list --json'):
         child = subprocess.run(
             ['sh', '-c', f'exec "$0" {args} >&-', os.environ['VMKEEP']],
-            env=box.env, stderr=subprocess.PIPE, check=False, timeout=60)
+            env=box.env, stderr=subprocess.PIPE, check=False, timeout=180)
         assert child.returncode == 1, (args, child.returncode)
         assert b'cannot write the answer' in child.stderr
     # No file of ours has become fd 1, to be written to as if it were stdout.
     child = subprocess.run(
         ['sh', '-c', 'exec "$0" list -r "$1" --password-command "readlink '
          '/proc/\\$PPID/fd/1 >&2" >&-', os.environ['VMKEEP'], repo],
-        env=box.env, stderr=subprocess.PIPE, check=False, timeout=60)
+        env=box.env, stderr=subprocess.PIPE, check=False, timeout=180)
     assert child.stderr.splitlines()[0] == b'/dev/null', child.stderr
 
 
@@ -40,11 +40,11 @@ def test_closed_stdin_and_stderr(box):
     box.repository()
     child = subprocess.run(
         ['sh', '-c', 'exec "$0" list --json <&- 2>&-', os.environ['VMKEEP']],
-        env=box.env, stdout=subprocess.PIPE, check=False, timeout=60)
+        env=box.env, stdout=subprocess.PIPE, check=False, timeout=180)
     assert (child.returncode, child.stdout) == (0, b'[]\n')
     child = subprocess.run(
         ['sh', '-c', 'exec "$0" bakcup <&- >&- 2>&-', os.environ['VMKEEP']],
-        env=box.env, check=False, timeout=60)
+        env=box.env, check=False, timeout=180)
     assert child.returncode == 2
 
 
@@ -74,7 +74,7 @@ def test_signals_that_do_nothing(box):
     child = box.start('--password-command',
                       'kill -USR1 $PPID; sleep 0.1; echo x', 'list', '-r',
                       box.repository())
-    _, err = child.communicate(timeout=60)
+    _, err = child.communicate(timeout=180)
     assert child.returncode == 12, err
 
 
@@ -84,12 +84,12 @@ def test_nohup(box):
     child = subprocess.run(
         ['sh', '-c', 'trap "" HUP; exec "$0" list -r "$1" --password-command '
          '"kill -HUP \\$PPID; echo x"', os.environ['VMKEEP'], repo],
-        env=box.env, stderr=subprocess.PIPE, check=False, timeout=60)
+        env=box.env, stderr=subprocess.PIPE, check=False, timeout=180)
     assert child.returncode == 12, (child.returncode, child.stderr)
     child = subprocess.run(
         ['sh', '-c', 'exec "$0" list -r "$1" --password-command '
          '"kill -HUP \\$PPID; echo x"', os.environ['VMKEEP'], repo],
-        env=box.env, stderr=subprocess.PIPE, check=False, timeout=60)
+        env=box.env, stderr=subprocess.PIPE, check=False, timeout=180)
     assert child.returncode == 130
 
 
@@ -97,7 +97,7 @@ def test_interrupted(box):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         child = box.start('init', 'repo', '--password-command',
                           f'kill -{number.value} $PPID; sleep 5')
-        _, err = child.communicate(timeout=60)
+        _, err = child.communicate(timeout=180)
         assert child.returncode == 130, (number, child.returncode)
         matches('vmkeep: interrupted\n$', err.decode())
         assert not os.path.exists(box.path('repo'))

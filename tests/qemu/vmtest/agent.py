@@ -17,7 +17,7 @@ from vmtest.guest import CALM, guest_files
 def agent_says(path, command):
     """What the guest's own agent answers."""
     with socket.socket(socket.AF_UNIX) as s, s.makefile('rb') as f:
-        s.settimeout(60)
+        s.settimeout(180)
         s.connect(path)
         s.sendall(b'\xff{"execute":"guest-sync-delimited","arguments":{"id":7}}'
                   b'\n')
@@ -79,14 +79,14 @@ class Agent:
         end = time.monotonic() + seconds
         first = self._written()
         while time.monotonic() < end:
-            time.sleep(0.05)
+            time.sleep(0.2)
             if self._written() != first:
                 return False
         return True
 
     def writes(self):
         """Something does, however slow the host is."""
-        return not self.frozen_now(60)
+        return not self.frozen_now(180)
 
     def _written(self):
         with open(self.path, 'rb') as f:

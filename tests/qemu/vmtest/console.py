@@ -58,7 +58,7 @@ class Console:
                 now, int(seq), float(gap), float(stopped or 0),
                 int(mismatches or 0), int(ioerrors or 0)))
 
-    def wait(self, condition, what, timeout=60):
+    def wait(self, condition, what, timeout=180):
         """The first true value of condition(), which is tried at each line.
         EOFError if the stream ends before, Timeout if nothing comes of it."""
         end = time.monotonic() + timeout
@@ -72,14 +72,14 @@ class Console:
                 if not self._changed.wait(max(0, end - time.monotonic())):
                     raise Timeout(f'{what}: not within {timeout} s')
 
-    def wait_line(self, pattern, timeout=60, since=0):
+    def wait_line(self, pattern, timeout=180, since=0):
         """The first line, of those from index `since` on, that has it."""
         regex = re.compile(pattern)
         return self.wait(
             lambda: next(filter(regex.search, self.lines[since:]), None),
             f'a line with "{pattern}"', timeout)
 
-    def wait_reports(self, count=2, timeout=60):
+    def wait_reports(self, count=2, timeout=300):
         """That many more reports, each with more steps than the one before;
         returns them."""
         first = len(self.reports)

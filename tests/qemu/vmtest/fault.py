@@ -59,7 +59,7 @@ class Held:
     def __enter__(self):
         wait_until(
             lambda: self.reached.is_set() or self.running.poll() is not None,
-            'the moment', 60)
+            'the moment')
         if not self.reached.is_set():
             self.finish()
             raise AssertionError(f'it never came so far: {self.err}')
@@ -72,7 +72,7 @@ class Held:
         """Let it go on, and wait for its end."""
         self.go_on.set()
         if self.status is None:
-            self.out, self.err = self.running.communicate(timeout=120)
+            self.out, self.err = self.running.communicate(timeout=300)
             self.status = self.running.returncode
             self.proxy.close()
             with contextlib.suppress(FileNotFoundError):  # QEMU may be gone
@@ -187,7 +187,7 @@ class Setting:
         if not self.settled():
             self.vmkeep.reconcile()
             with contextlib.suppress(Timeout):
-                wait_until(self.settled, 'peace', 60, step=0.05)
+                wait_until(self.settled, 'peace', step=0.05)
         check_equal(os.listdir(self.t.path('run')), [], 'records left')
         self.t.check_as_before(self.guest, self.before)
         published = {b['id'] for b in self.vmkeep.json('list').document}

@@ -18,7 +18,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 # For the witness of a guest that only has to notice if it is harmed: it rests
 # between its steps, so that what is tested has the CPU, and says more often how
 # far it is, so that nobody waits for that.
-CALM = 'witness.pace=10 witness.report=250'
+CALM = 'witness.pace=25 witness.report=250'
 EMULATOR = shlex.split(os.environ.get('VMTEST_QEMU', 'qemu-system-x86_64'))
 
 
@@ -155,7 +155,7 @@ class Guest:
         self.console = Console(self.process.stdout)
         try:
             self.qmp = process.wait_until(self._connect,
-                                          f'the monitor of {name}', 30)
+                                          f'the monitor of {name}')
         except BaseException:
             self.kill()
             raise
@@ -212,7 +212,7 @@ class Guest:
         with open(self.stderr_path, encoding='utf-8', errors='replace') as f:
             return f.read()
 
-    def wait_reports(self, count=2, timeout=90):
+    def wait_reports(self, count=2, timeout=300):
         """See Console.wait_reports: that the guest lives, and how far it is."""
         return self.console.wait_reports(count, timeout)
 
@@ -222,7 +222,7 @@ class Guest:
             raise AssertionError(f'{self.name} says:\n' +
                                  '\n'.join(self.console.trouble[:5]))
 
-    def wait_mismatch(self, timeout=60):
+    def wait_mismatch(self, timeout=180):
         return self.console.wait_line('MISMATCH', timeout)
 
     def dump(self):
@@ -253,7 +253,7 @@ class Guest:
             raise AssertionError(f'the migration to a file failed: {state}')
         return path
 
-    def wait_loaded(self, timeout=60):
+    def wait_loaded(self, timeout=180):
         """With incoming: until it is all there; then it is paused."""
         process.wait_until(
             lambda: self.qmp.run('query-status')['status'] != 'inmigrate',

@@ -69,7 +69,7 @@ class Vmkeep:
                              cwd=self.folder, stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, text=True, **options)
 
-    def run(self, *argv, status=0, timeout=180):
+    def run(self, *argv, status=0, timeout=600):
         """Run it to its end; AssertionError if its exit status is not `status`
         (None: any)."""
         running = self.start(*argv)

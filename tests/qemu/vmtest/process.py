@@ -40,8 +40,10 @@ def kill(process):
     process.wait()
 
 
-def wait_until(condition, what, timeout=60, step=0.02):
-    """The first true value of condition(); Timeout if there is none."""
+def wait_until(condition, what, timeout=180, step=0.02):
+    """The first true value of condition(); Timeout if there is none.  Here as
+    elsewhere the end is for what never happens: nobody waits for it else, and a
+    host that has too much to do is slow."""
     end = time.monotonic() + timeout
     while True:
         value = condition()

@@ -21,7 +21,7 @@ class Qmp:
     """One connection.  A monitor serves one at a time: close it before another
     program is to use it."""
 
-    def __init__(self, path, timeout=120):
+    def __init__(self, path, timeout=300):
         self.sock = socket.socket(socket.AF_UNIX)
         self.timeout = timeout
         self.buffer = b''
@@ -80,7 +80,7 @@ class Qmp:
         """A command of the human monitor; what it prints."""
         return self.run('human-monitor-command', command_line=line)
 
-    def wait_event(self, name, timeout=120):
+    def wait_event(self, name, timeout=300):
         """The oldest kept or next event of that name; it is then forgotten."""
         end = time.monotonic() + timeout
         while True:
@@ -95,7 +95,7 @@ class Qmp:
             if 'event' in reply:
                 self.events.append(reply)
 
-    def wait_migration(self, timeout=120):
+    def wait_migration(self, timeout=300):
         """Until it has ended, well or not; the reply of query-migrate."""
         end = time.monotonic() + timeout
         while True:
