@@ -25,6 +25,8 @@ start_qemu_io(const char *options)
     (void)snprintf(command, sizeof(command),
                    "cd %s && exec qemu-io -f qcow2 %s a >out", scratch,
                    options);
+    /* It is looked into before the shell may have made it. */
+    (void)close(scratch_open("out", O_WRONLY | O_CREAT | O_TRUNC));
     (void)fflush(stdout);
     FILE *f = popen(command, "w");
     assert_non_null(f);
