@@ -24,6 +24,9 @@ VMKEEP = os.environ['VMKEEP']
 PASSWORD = 'correct horse'
 PATIENCE_S = 180  # after that something hangs
 
+# A shell ignores it for what it starts in the background, and that is inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 class Skip(Exception):
     """Raised by a test that cannot run here, with the reason."""
