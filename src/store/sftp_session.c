@@ -62,7 +62,10 @@ enum {
     SAID_MAX = 4096, /* by ssh, on its standard error */
     ARGS_MAX = 32,
     END_STEPS = 200, /* of 10 ms that ssh has to end */
-    EMPTY_REPLIES_MAX = 100
+    EMPTY_REPLIES_MAX = 100,
+    LATER_MAX = 16, /* answers that nobody waits for */
+    FOLDER_PARTS = 2,
+    TRIP_MAX = SFTP_FOLDERS_MAX + 4
 };
 
 struct sftp {
@@ -79,6 +82,8 @@ struct sftp {
     bool has_fsync;
     struct buf out, in;
     char *message;
+    uint32_t later[LATER_MAX]; /* ids of what is closed without waiting */
+    size_t n_later;
 };
 
 /* ---- the program ------------------------------------------------------- */
@@ -349,9 +354,20 @@ nonsense(struct sftp *s, struct err *e)
                   e);
 }
 
-/* The next packet; its bytes are good until the one after. */
+/* Is this the answer to what was closed without waiting for it? */
+static bool
+was_for_later(struct sftp *s, uint32_t id)
+{
+    for (size_t i = 0; i < s->n_later; i++)
+        if (s->later[i] == id) {
+            s->later[i] = s->later[--s->n_later];
+            return true;
+        }
+    return false;
+}
+
 static int
-next(struct sftp *s, struct reply *r, struct err *e)
+next_packet(struct sftp *s, struct reply *r, struct err *e)
 {
     uint8_t head[4];
 
@@ -366,6 +382,17 @@ next(struct sftp *s, struct reply *r, struct err *e)
     r->body = cursor_of(s->in.p, len);
     r->type = cursor_u8(&r->body);
     r->id = cursor_be32(&r->body);
+    return 0;
+}
+
+/* The next packet; its bytes are good until the one after. */
+static int
+next(struct sftp *s, struct reply *r, struct err *e)
+{
+    do {
+        if (next_packet(s, r, e) == -1)
+            return -1;
+    } while (was_for_later(s, r->id));
     return 0;
 }
 
@@ -476,41 +503,52 @@ take_attrs(struct cursor *c, struct sftp_attrs *out)
 }
 
 static int
-ask_attrs(struct sftp *s, size_t at, struct sftp_attrs *out, struct err *e)
+attrs_of(struct sftp *s, struct reply *r, struct sftp_attrs *out, struct err *e)
 {
-    struct reply r;
     struct sftp_attrs a;
 
-    if (ask(s, at, &r, e) == -1)
-        return -1;
-    if (r.type != ATTRS) {
-        int rc = status_of(s, &r, e);
+    if (r->type != ATTRS) {
+        int rc = status_of(s, r, e);
         return rc == SFTP_OK ? nonsense(s, e) : rc;
     }
-    if (take_attrs(&r.body, &a) == -1)
+    if (take_attrs(&r->body, &a) == -1)
         return nonsense(s, e);
     *out = a;
     return SFTP_OK;
 }
 
 static int
-ask_handle(struct sftp *s, size_t at, struct sftp_handle *out, struct err *e)
+handle_of(struct sftp *s, struct reply *r, struct sftp_handle *out,
+          struct err *e)
 {
-    struct reply r;
     uint32_t len = 0;
 
-    if (ask(s, at, &r, e) == -1)
-        return -1;
-    if (r.type != HANDLE) {
-        int rc = status_of(s, &r, e);
+    if (r->type != HANDLE) {
+        int rc = status_of(s, r, e);
         return rc == SFTP_OK ? nonsense(s, e) : rc;
     }
-    const uint8_t *p = take_bytes(&r.body, &len);
+    const uint8_t *p = take_bytes(&r->body, &len);
     if (!p || len > SFTP_HANDLE_MAX)
         return nonsense(s, e);
     memcpy(out->p, p, len);
     out->len = len;
     return SFTP_OK;
+}
+
+static int
+ask_attrs(struct sftp *s, size_t at, struct sftp_attrs *out, struct err *e)
+{
+    struct reply r;
+
+    return ask(s, at, &r, e) == -1 ? -1 : attrs_of(s, &r, out, e);
+}
+
+static int
+ask_handle(struct sftp *s, size_t at, struct sftp_handle *out, struct err *e)
+{
+    struct reply r;
+
+    return ask(s, at, &r, e) == -1 ? -1 : handle_of(s, &r, out, e);
 }
 
 /* ---- opening ----------------------------------------------------------- */
@@ -594,9 +632,8 @@ sftp_lstat(struct sftp *s, const char *path, struct sftp_attrs *out,
     return ask_attrs(s, begin_path(s, LSTAT, path), out, e);
 }
 
-int
-sftp_open_file(struct sftp *s, const char *path, unsigned flags,
-               struct sftp_handle *out, struct err *e)
+static size_t
+begin_open(struct sftp *s, const char *path, unsigned flags)
 {
     size_t at = begin_path(s, OPEN, path);
 
@@ -608,7 +645,14 @@ sftp_open_file(struct sftp *s, const char *path, unsigned flags,
     } else {
         buf_be32(&s->out, 0);
     }
-    return ask_handle(s, at, out, e);
+    return at;
+}
+
+int
+sftp_open_file(struct sftp *s, const char *path, unsigned flags,
+               struct sftp_handle *out, struct err *e)
+{
+    return ask_handle(s, begin_open(s, path, flags), out, e);
 }
 
 int
@@ -619,26 +663,19 @@ sftp_open_folder(struct sftp *s, const char *path, struct sftp_handle *out,
 }
 
 int
-sftp_stat_open(struct sftp *s, const struct sftp_handle *h,
-               struct sftp_attrs *out, struct err *e)
-{
-    return ask_attrs(s, begin_handle(s, FSTAT, h), out, e);
-}
-
-int
 sftp_close_handle(struct sftp *s, const struct sftp_handle *h, struct err *e)
 {
     return ask_status(s, begin_handle(s, CLOSE, h), e);
 }
 
 int
-sftp_make_folder(struct sftp *s, const char *path, struct err *e)
+sftp_close_later(struct sftp *s, const struct sftp_handle *h, struct err *e)
 {
-    size_t at = begin_path(s, MKDIR, path);
-
-    buf_be32(&s->out, ATTR_MODE);
-    buf_be32(&s->out, 0700);
-    return ask_status(s, at, e);
+    if (s->n_later == LATER_MAX)
+        return sftp_close_handle(s, h, e) == -1 ? -1 : 0;
+    s->later[s->n_later++] = s->next_id;
+    finish(s, begin_handle(s, CLOSE, h));
+    return flush(s, e);
 }
 
 int
@@ -647,35 +684,253 @@ sftp_remove(struct sftp *s, const char *path, struct err *e)
     return ask_status(s, begin_path(s, REMOVE, path), e);
 }
 
-int
-sftp_rename(struct sftp *s, const char *from, const char *to, struct err *e)
+/* ---- several requests, one trip ---------------------------------------- */
+
+/* What was asked, and where its answer goes. */
+struct question {
+    uint32_t id;
+    bool answered;
+    bool quiet; /* what it fails with is nothing to tell of */
+    int status;
+    struct sftp_attrs *attrs;   /* or */
+    struct sftp_handle *handle; /* or */
+    uint8_t *data;              /* of at most SFTP_CHUNK; or a status alone */
+    size_t *len;
+};
+
+struct trip {
+    struct question q[TRIP_MAX];
+    size_t n;
+};
+
+/* The request that was begun at `at`. */
+static struct question *
+put_question(struct sftp *s, struct trip *t, size_t at)
 {
+    struct question *q = &t->q[t->n++];
+
+    finish(s, at);
+    *q = (struct question){.id = s->next_id - 1};
+    return q;
+}
+
+static int
+data_of(struct sftp *s, struct reply *r, struct question *q, struct err *e)
+{
+    uint32_t len = 0;
+
+    if (r->type != DATA) {
+        int rc = status_of(s, r, e);
+        return rc == SFTP_OK ? nonsense(s, e) : rc;
+    }
+    const uint8_t *p = take_bytes(&r->body, &len);
+    if (!p || len == 0 || len > SFTP_CHUNK)
+        return nonsense(s, e);
+    memcpy(q->data, p, len);
+    *q->len = len;
+    return SFTP_OK;
+}
+
+static int
+take_answer(struct sftp *s, struct reply *r, struct question *q, struct err *e)
+{
+    char *before = STEAL(s->message);
+
+    q->answered = true;
+    q->status = q->attrs    ? attrs_of(s, r, q->attrs, e)
+                : q->handle ? handle_of(s, r, q->handle, e)
+                : q->data   ? data_of(s, r, q, e)
+                            : status_of(s, r, e);
+    /* The first that failed says why. */
+    if (before || q->quiet) {
+        free(s->message);
+        s->message = before;
+    }
+    return q->status == -1 ? -1 : 0;
+}
+
+/* Sends what was put, and waits for all the answers, in whatever order. */
+static int
+make_trip(struct sftp *s, struct trip *t, struct err *e)
+{
+    struct reply r;
+
+    free(STEAL(s->message));
+    if (flush(s, e) == -1)
+        return -1;
+    for (size_t got = 0; got < t->n; got++) {
+        struct question *q = NULL;
+        if (next(s, &r, e) == -1)
+            return -1;
+        for (size_t i = 0; i < t->n; i++)
+            if (!t->q[i].answered && t->q[i].id == r.id)
+                q = &t->q[i];
+        if (!q)
+            return nonsense(s, e);
+        if (take_answer(s, &r, q, e) == -1)
+            return -1;
+    }
+    return 0;
+}
+
+/* The first of these that did not go well. */
+static int
+worst_of(const struct trip *t, size_t from)
+{
+    for (size_t i = from; i < t->n; i++)
+        if (t->q[i].status != SFTP_OK)
+            return t->q[i].status;
+    return SFTP_OK;
+}
+
+int
+sftp_look(struct sftp *s, const char *path, struct sftp_attrs *out,
+          const char *place, int *out_place, struct err *e)
+{
+    struct sftp_attrs a, ignored;
+    struct trip t = {0};
+
+    put_question(s, &t, begin_path(s, LSTAT, path))->attrs = &a;
+    struct question *q = put_question(s, &t, begin_path(s, LSTAT, place));
+    q->attrs = &ignored;
+    if (make_trip(s, &t, e) == -1)
+        return -1;
+    *out_place = q->status;
+    if (t.q[0].status == SFTP_OK)
+        *out = a;
+    return t.q[0].status;
+}
+
+static size_t
+begin_make_folder(struct sftp *s, const char *path)
+{
+    size_t at = begin_path(s, MKDIR, path);
+
+    buf_be32(&s->out, ATTR_MODE);
+    buf_be32(&s->out, 0700);
+    return at;
+}
+
+int
+sftp_make_folder(struct sftp *s, const char *path, struct err *e)
+{
+    return ask_status(s, begin_make_folder(s, path), e);
+}
+
+int
+sftp_create(struct sftp *s, struct sftp_new *n, struct err *e)
+{
+    struct trip t = {0};
+    struct question *looked =
+        put_question(s, &t, begin_path(s, LSTAT, n->path));
+
+    looked->attrs = &n->attrs;
+    looked->quiet = true;
+    for (size_t i = 0; i < n->n_folders; i++)
+        put_question(s, &t, begin_make_folder(s, n->folders[i]))->quiet = true;
+    struct question *opened = put_question(
+        s, &t, begin_open(s, n->temp, SFTP_WRITE | SFTP_CREATE_NEW));
+    opened->handle = &n->handle;
+    if (make_trip(s, &t, e) == -1)
+        return -1;
+    n->looked = looked->status;
+    n->opened = opened->status;
+    return 0;
+}
+
+/* The server's time, now, on what is written already. */
+static size_t
+begin_stamp(struct sftp *s, const struct sftp_handle *h, const uint8_t *p,
+            size_t len)
+{
+    size_t at = begin_handle(s, len > 0 ? WRITE : FSETSTAT, h);
+
+    if (len > 0) {
+        buf_be64(&s->out, len - 1);
+        add_bytes(s, p + len - 1, 1);
+    } else {
+        buf_be32(&s->out, ATTR_SIZE);
+        buf_be64(&s->out, 0);
+    }
+    return at;
+}
+
+static size_t
+begin_sync(struct sftp *s, const struct sftp_handle *h)
+{
+    size_t at = begin(s, EXTENDED, s->next_id++);
+
+    add_text(s, "fsync@openssh.com");
+    add_bytes(s, h->p, h->len);
+    return at;
+}
+
+static void
+put_end(struct sftp *s, struct trip *t, const struct sftp_handle *h,
+        const void *p, size_t len)
+{
+    (void)put_question(s, t, begin_stamp(s, h, p, len));
+    if (s->has_fsync)
+        (void)put_question(s, t, begin_sync(s, h));
+    (void)put_question(s, t, begin_handle(s, CLOSE, h));
+}
+
+int
+sftp_finish(struct sftp *s, const struct sftp_handle *h, const void *p,
+            size_t len, struct err *e)
+{
+    struct trip t = {0};
+
+    put_end(s, &t, h, p, len);
+    return make_trip(s, &t, e) == -1 ? -1 : worst_of(&t, 0);
+}
+
+int
+sftp_publish(struct sftp *s, const char *from, const char *to,
+             const struct sftp_handle *h, const void *p, size_t len,
+             bool *out_renamed, struct err *e)
+{
+    struct trip t = {0};
     size_t at = begin_path(s, RENAME, from);
 
     add_text(s, to);
-    return ask_status(s, at, e);
+    (void)put_question(s, &t, at);
+    put_end(s, &t, h, p, len);
+    if (make_trip(s, &t, e) == -1)
+        return -1;
+    *out_renamed = t.q[0].status == SFTP_OK;
+    return worst_of(&t, 0);
+}
+
+static size_t
+begin_read(struct sftp *s, const struct sftp_handle *h, uint64_t offset,
+           uint32_t len)
+{
+    size_t at = begin_handle(s, READ, h);
+
+    buf_be64(&s->out, offset);
+    buf_be32(&s->out, len);
+    return at;
 }
 
 int
-sftp_sync(struct sftp *s, const struct sftp_handle *h, struct err *e)
+sftp_read_first(struct sftp *s, const struct sftp_handle *h,
+                struct sftp_attrs *attrs, uint8_t out[SFTP_CHUNK],
+                size_t *out_len, struct err *e)
 {
-    if (!s->has_fsync)
-        return SFTP_OK;
-    size_t at = begin(s, EXTENDED, s->next_id++);
-    add_text(s, "fsync@openssh.com");
-    add_bytes(s, h->p, h->len);
-    return ask_status(s, at, e);
-}
+    struct trip t = {0};
 
-int
-sftp_resize(struct sftp *s, const struct sftp_handle *h, uint64_t size,
-            struct err *e)
-{
-    size_t at = begin_handle(s, FSETSTAT, h);
-
-    buf_be32(&s->out, ATTR_SIZE);
-    buf_be64(&s->out, size);
-    return ask_status(s, at, e);
+    *out_len = 0;
+    put_question(s, &t, begin_handle(s, FSTAT, h))->attrs = attrs;
+    struct question *q = put_question(s, &t, begin_read(s, h, 0, SFTP_CHUNK));
+    q->data = out;
+    q->len = out_len;
+    if (make_trip(s, &t, e) == -1)
+        return -1;
+    if (t.q[0].status != SFTP_OK)
+        return t.q[0].status;
+    /* Whoever wants more of a file that is empty, or a folder, learns it. */
+    return q->status == SFTP_EOF ? SFTP_OK : q->status;
 }
 
 /* ---- many requests under way ------------------------------------------- */
@@ -690,7 +945,9 @@ struct part {
 struct window {
     struct part parts[SFTP_WINDOW];
     unsigned busy;
-    size_t next; /* the first byte that nobody asked about */
+    size_t next;     /* the first byte that nobody asked about */
+    struct trip end; /* of a file that is written: what goes behind */
+    size_t end_left; /* answers */
 };
 
 static struct part *
@@ -746,29 +1003,70 @@ send_more(struct sftp *s, struct window *w, const struct sftp_handle *h,
     return flush(s, e);
 }
 
-int
-sftp_write(struct sftp *s, const struct sftp_handle *h, uint64_t offset,
-           const void *p, size_t len, struct err *e)
+/* Behind the last byte, without waiting for the answers to those before. */
+static int
+send_end(struct sftp *s, struct window *w, const struct sftp_handle *h,
+         const uint8_t *p, size_t len, struct err *e)
 {
+    (void)put_question(s, &w->end, begin_stamp(s, h, p, len));
+    if (s->has_fsync)
+        (void)put_question(s, &w->end, begin_sync(s, h));
+    w->end_left = w->end.n;
+    return flush(s, e);
+}
+
+/* The status of a reply to one of them. */
+static int
+take_written(struct sftp *s, struct window *w, struct reply *r, struct err *e)
+{
+    struct part *part = find_part(w, r->id);
+
+    if (part) {
+        part->busy = false;
+        w->busy--;
+        return status_of(s, r, e);
+    }
+    for (size_t i = 0; i < w->end.n; i++) {
+        struct question *q = &w->end.q[i];
+        if (q->answered || q->id != r->id)
+            continue;
+        q->answered = true;
+        w->end_left--;
+        return status_of(s, r, e);
+    }
+    return nonsense(s, e);
+}
+
+int
+sftp_write(struct sftp *s, const struct sftp_handle *h, const void *p,
+           size_t len, struct err *e)
+{
+    CLEANUP(freep) char *why = NULL;
     struct window w = {0};
     int result = SFTP_OK;
     struct reply r;
 
-    while (result == SFTP_OK ? w.busy > 0 || w.next < len : w.busy > 0) {
-        if (result == SFTP_OK && send_more(s, &w, h, offset, p, len, e) == -1)
+    for (;;) {
+        if (result == SFTP_OK && send_more(s, &w, h, 0, p, len, e) == -1)
             return -1;
+        if (result == SFTP_OK && w.next == len && w.end.n == 0 &&
+            send_end(s, &w, h, p, len, e) == -1)
+            return -1;
+        if (w.busy == 0 && w.end_left == 0)
+            break;
         if (next(s, &r, e) == -1)
             return -1;
-        struct part *part = find_part(&w, r.id);
-        if (!part)
-            return nonsense(s, e);
-        int rc = status_of(s, &r, e);
+        int rc = take_written(s, &w, &r, e);
         if (rc == -1)
             return -1;
-        if (rc != SFTP_OK && result == SFTP_OK)
+        if (rc != SFTP_OK && result == SFTP_OK) {
             result = rc;
-        part->busy = false;
-        w.busy--;
+            why = STEAL(s->message); /* not what came of going on */
+        }
+    }
+    if (why) {
+        free(s->message);
+        s->message = STEAL(why);
     }
     return result;
 }
@@ -805,18 +1103,32 @@ take_data(struct sftp *s, struct window *w, const struct sftp_handle *h,
 
 int
 sftp_read(struct sftp *s, const struct sftp_handle *h, uint64_t offset,
-          void *out, size_t len, struct err *e)
+          void *out, size_t len, struct sftp_attrs *attrs, int *out_attrs,
+          struct err *e)
 {
     struct window w = {0};
     int result = SFTP_OK;
     struct reply r;
 
-    while (result == SFTP_OK ? w.busy > 0 || w.next < len : w.busy > 0) {
+    if (attrs) {
+        put_question(s, &w.end, begin_handle(s, FSTAT, h))->attrs = attrs;
+        w.end_left = 1;
+    }
+    for (;;) {
         if (result == SFTP_OK &&
             send_more(s, &w, h, offset, NULL, len, e) == -1)
             return -1;
+        if (w.busy == 0 && w.end_left == 0)
+            return result;
         if (next(s, &r, e) == -1)
             return -1;
+        if (w.end_left > 0 && r.id == w.end.q[0].id) {
+            w.end_left = 0;
+            *out_attrs = attrs_of(s, &r, attrs, e);
+            if (*out_attrs == -1)
+                return -1;
+            continue;
+        }
         struct part *part = find_part(&w, r.id);
         int rc = part ? take_data(s, &w, h, part, &r, out, e) : nonsense(s, e);
         if (rc == -1)
@@ -824,7 +1136,6 @@ sftp_read(struct sftp *s, const struct sftp_handle *h, uint64_t offset,
         if (rc != SFTP_OK && result == SFTP_OK)
             result = rc;
     }
-    return result;
 }
 
 /* ---- folders ----------------------------------------------------------- */
@@ -853,27 +1164,74 @@ take_names(struct sftp *s, struct reply *r, sftp_entry_fn *fn, void *cookie,
     return 0;
 }
 
+/* Two requests are under way: the second tells the end while the first may
+ * tell all there is.  After it, answers to what was asked before count. */
+struct folder_trip {
+    uint32_t ids[FOLDER_PARTS];
+    unsigned under_way, empty;
+    bool ended;
+    uint32_t end_id;
+};
+
+static int
+ask_names(struct sftp *s, struct folder_trip *t, const struct sftp_handle *h,
+          struct err *e)
+{
+    while (!t->ended && t->under_way < FOLDER_PARTS) {
+        t->ids[t->under_way++] = s->next_id;
+        finish(s, begin_handle(s, READDIR, h));
+    }
+    return flush(s, e);
+}
+
+static bool
+was_asked(struct folder_trip *t, uint32_t id)
+{
+    for (unsigned i = 0; i < t->under_way; i++)
+        if (t->ids[i] == id) {
+            t->ids[i] = t->ids[--t->under_way];
+            return true;
+        }
+    return false;
+}
+
 int
 sftp_read_folder(struct sftp *s, const struct sftp_handle *h, sftp_entry_fn *fn,
                  void *cookie, struct err *e)
 {
+    struct folder_trip t = {0};
+    int result = SFTP_OK;
     struct reply r;
 
-    for (unsigned empty = 0;;) {
+    for (;;) {
         uint32_t n = 0;
-        if (ask(s, begin_handle(s, READDIR, h), &r, e) == -1)
+        if (ask_names(s, &t, h, e) == -1)
             return -1;
+        if (t.under_way == 0)
+            return result;
+        if (next(s, &r, e) == -1)
+            return -1;
+        if (!was_asked(&t, r.id))
+            return nonsense(s, e);
         if (r.type == NAME) {
+            if (t.ended && (int32_t)(r.id - t.end_id) > 0)
+                return nonsense(s, e);
             if (take_names(s, &r, fn, cookie, &n, e) == -1)
                 return -1;
-            empty = n == 0 ? empty + 1 : 0;
-            if (empty == EMPTY_REPLIES_MAX)
+            t.empty = n == 0 ? t.empty + 1 : 0;
+            if (t.empty == EMPTY_REPLIES_MAX)
                 return nonsense(s, e);
             continue;
         }
         int rc = status_of(s, &r, e);
         if (rc == SFTP_OK)
             return nonsense(s, e);
-        return rc == SFTP_EOF ? SFTP_OK : rc;
+        if (rc == -1)
+            return -1;
+        if (rc != SFTP_EOF && result == SFTP_OK)
+            result = rc;
+        if (!t.ended || (int32_t)(r.id - t.end_id) < 0)
+            t.end_id = r.id;
+        t.ended = true;
     }
 }

@@ -221,45 +221,59 @@ path_of(const struct sftp_store *s, const char *name)
     return xasprintf("%s/%s", s->root, name);
 }
 
-/* 0 if the place is still there, else as fail(). */
+/* Is the place itself still there?  0, else as fail(). */
+static int
+judge_place(struct sftp_store *s, const struct sftp *x, int status,
+            struct err *e)
+{
+    if (status == SFTP_NO_SUCH_FILE)
+        return err_set(e, ERR_STORE, "the folder %s was removed",
+                       s->base.address);
+    return status == SFTP_OK ? 0
+                             : fail(s, x, status, "look at", "the folder", e);
+}
+
 static int
 check_place(struct sftp_store *s, struct sftp *x, struct err *e)
 {
     CLEANUP(freep) char *path = path_of(s, ".");
     struct sftp_attrs a;
-    int rc = sftp_lstat(x, path, &a, e);
+    int status = sftp_lstat(x, path, &a, e);
 
-    if (rc == SFTP_NO_SUCH_FILE)
-        return err_set(e, ERR_STORE, "the folder %s was removed",
-                       s->base.address);
-    return rc == SFTP_OK ? 0 : fail(s, x, rc, "look at", "the folder", e);
+    return judge_place(s, x, status, e);
 }
 
-/* Look at an object: 1, 0 if there is none, else as fail(). */
+/* What a look at an object has found: 1, 0 if there is none, else as fail(). */
+static int
+judge(struct sftp_store *s, const struct sftp *x, const char *name, int status,
+      const struct sftp_attrs *a, struct err *e)
+{
+    if (status == SFTP_NO_SUCH_FILE)
+        return 0;
+    if (status != SFTP_OK)
+        return fail(s, x, status, "look at object", name, e);
+    if (!a->has_mode || !a->has_size || !a->has_mtime)
+        return err_set(e, ERR_STORE,
+                       "cannot look at object %s in %s: the server does not "
+                       "tell its kind, size and time",
+                       name, s->base.address);
+    if (S_ISDIR(a->mode))
+        return 0;
+    if (!S_ISREG(a->mode))
+        return err_set(e, ERR_STORE, "%s in %s is neither a file nor a folder",
+                       name, s->base.address);
+    return 1;
+}
+
+/* Look at an object, as judge(). */
 static int
 look(struct sftp_store *s, struct sftp *x, const char *name,
      struct sftp_attrs *out, struct err *e)
 {
     CLEANUP(freep) char *path = path_of(s, name);
-    struct sftp_attrs a;
-    int rc = sftp_lstat(x, path, &a, e);
+    int status = sftp_lstat(x, path, out, e);
 
-    if (rc == SFTP_NO_SUCH_FILE)
-        return 0;
-    if (rc != SFTP_OK)
-        return fail(s, x, rc, "look at object", name, e);
-    if (!a.has_mode || !a.has_size || !a.has_mtime)
-        return err_set(e, ERR_STORE,
-                       "cannot look at object %s in %s: the server does not "
-                       "tell its kind, size and time",
-                       name, s->base.address);
-    if (S_ISDIR(a.mode))
-        return 0;
-    if (!S_ISREG(a.mode))
-        return err_set(e, ERR_STORE, "%s in %s is neither a file nor a folder",
-                       name, s->base.address);
-    *out = a;
-    return 1;
+    return judge(s, x, name, status, out, e);
 }
 
 static struct store_stat
@@ -344,33 +358,6 @@ choose_temp(struct put *w)
                    (unsigned long long)rand_u64());
 }
 
-/* The server's time, now, on what is written already; and durable. */
-static int
-stamp(struct sftp *x, const struct sftp_handle *h, const struct put *w,
-      struct err *e)
-{
-    int rc = w->len > 0 ? sftp_write(x, h, w->len - 1, w->p + w->len - 1, 1, e)
-                        : sftp_resize(x, h, 0, e);
-
-    return rc == SFTP_OK ? sftp_sync(x, h, e) : rc;
-}
-
-static int
-create_temp(struct sftp_store *s, struct sftp *x, struct put *w,
-            struct sftp_handle *h, struct err *e)
-{
-    choose_temp(w);
-    CLEANUP(freep) char *path = path_of(s, w->temp);
-    unsigned flags = SFTP_WRITE | SFTP_CREATE_NEW;
-    int rc = sftp_open_file(x, path, flags, h, e);
-
-    if (rc != SFTP_NO_SUCH_FILE)
-        return rc;
-    if (make_folders(s, x, w->temp, true, e) == BROKEN)
-        return -1;
-    return sftp_open_file(x, path, flags, h, e);
-}
-
 /* Drop what was begun.  The status it failed with stays. */
 static void
 drop_temp(struct sftp_store *s, struct sftp *x, const struct put *w)
@@ -379,24 +366,6 @@ drop_temp(struct sftp_store *s, struct sftp *x, const struct put *w)
     struct err ignored = {0};
 
     (void)sftp_remove(x, path, &ignored);
-}
-
-static int
-rename_temp(struct sftp_store *s, struct sftp *x, struct put *w, struct err *e)
-{
-    CLEANUP(freep) char *from = path_of(s, w->temp);
-    CLEANUP(freep) char *to = path_of(s, w->name);
-
-    if (make_folders(s, x, w->name, false, e) == BROKEN)
-        return -1;
-    w->renaming = true;
-    int rc = sftp_rename(x, from, to, e);
-    if (rc != SFTP_NO_SUCH_FILE)
-        return rc;
-    /* Somebody removed a folder that we had made. */
-    if (make_folders(s, x, w->name, true, e) == BROKEN)
-        return -1;
-    return sftp_rename(x, from, to, e);
 }
 
 /* After a rename that was refused: is the name taken? */
@@ -414,15 +383,12 @@ why_not_renamed(struct sftp_store *s, struct sftp *x, struct put *w, int status,
                       : taken;
 }
 
-/* It has its name; a time that is too old would be a lie. */
+/* It has its name.  What the rest came to: a time that is too old would be a
+ * lie. */
 static int
-finish(struct sftp_store *s, struct sftp *x, const struct put *w,
-       const struct sftp_handle *h, struct err *e)
+finished(struct sftp_store *s, struct sftp *x, const struct put *w, int rc,
+         struct err *e)
 {
-    int rc = stamp(x, h, w, e);
-
-    if (rc == SFTP_OK)
-        rc = sftp_close_handle(x, h, e);
     if (rc == SFTP_OK)
         return 0;
     int failed = fail(s, x, rc, "make durable object", w->name, e);
@@ -459,20 +425,97 @@ take_up(struct sftp_store *s, struct sftp *x, struct put *w, struct err *e)
     int rc = sftp_open_file(x, path, SFTP_WRITE, &h, e);
     if (rc != SFTP_OK)
         return fail(s, x, rc, "open object", w->name, e);
-    return finish(s, x, w, &h, e);
+    rc = sftp_finish(x, &h, w->p, w->len, e);
+    return finished(s, x, w, rc, e);
+}
+
+/* The folders of `name` that nobody knows to be there, or all, to be made with
+ * what comes next; owned by the caller. */
+static void
+add_folders(struct sftp_store *s, struct sftp_new *n, const char *name,
+            bool again)
+{
+    for (const char *c = strchr(name, '/'); c; c = strchr(c + 1, '/')) {
+        CLEANUP(freep) char *folder = xstrndup(name, (size_t)(c - name));
+        if (n->n_folders < SFTP_FOLDERS_MAX && (again || !is_known(s, folder)))
+            n->folders[n->n_folders++] = path_of(s, folder);
+    }
+}
+
+static void
+new_done(struct sftp_new *n)
+{
+    for (size_t i = 0; i < n->n_folders; i++)
+        free(n->folders[i]);
+}
+
+static void
+remember_all(struct sftp_store *s, const char *name)
+{
+    for (const char *c = strchr(name, '/'); c; c = strchr(c + 1, '/')) {
+        CLEANUP(freep) char *folder = xstrndup(name, (size_t)(c - name));
+        remember(s, folder);
+    }
+}
+
+/* Look whether the name is taken, and create the temporary file. */
+static int
+create_once(struct sftp_store *s, struct sftp *x, struct put *w, bool again,
+            struct sftp_new *out, struct err *e)
+{
+    CLEANUP(freep) char *path = path_of(s, w->name);
+    CLEANUP(freep) char *temp = path_of(s, w->temp);
+    CLEANUP(new_done) struct sftp_new n = {.path = path, .temp = temp};
+
+    add_folders(s, &n, w->temp, again);
+    add_folders(s, &n, w->name, again);
+    if (sftp_create(x, &n, e) == -1)
+        return -1;
+    /* What failed shows when they are used; a name with more of them than go
+     * with one trip makes the rest then. */
+    remember_all(s, w->temp);
+    if (n.n_folders < SFTP_FOLDERS_MAX)
+        remember_all(s, w->name);
+    *out = n;
+    out->path = out->temp = NULL;
+    out->n_folders = 0;
+    return 0;
+}
+
+static int
+create_temp(struct sftp_store *s, struct sftp *x, struct put *w,
+            struct sftp_handle *h, struct err *e)
+{
+    struct sftp_new n = {0};
+    struct err ignored = {0};
+
+    choose_temp(w);
+    if (create_once(s, x, w, false, &n, e) == -1 ||
+        (n.looked != SFTP_OK && n.opened == SFTP_NO_SUCH_FILE &&
+         create_once(s, x, w, true, &n, e) == -1))
+        return BROKEN;
+    int there = judge(s, x, w->name, n.looked, &n.attrs, e);
+    if (there == 0 && n.opened == SFTP_OK) {
+        *h = n.handle;
+        return 0;
+    }
+    if (n.opened == SFTP_OK) {
+        if (sftp_close_later(x, &n.handle, &ignored) == 0)
+            drop_temp(s, x, w);
+    }
+    if (there == 1)
+        return store_fail_exists(&s->base, w->name, e);
+    return there == 0 ? fail(s, x, n.opened,
+                             "create a temporary file for object", w->name, e)
+                      : there;
 }
 
 static int
 write_temp(struct sftp_store *s, struct sftp *x, struct put *w,
-           struct sftp_handle *h, struct err *e)
+           const struct sftp_handle *h, struct err *e)
 {
-    int rc = create_temp(s, x, w, h, e);
+    int rc = sftp_write(x, h, w->p, w->len, e);
 
-    if (rc != SFTP_OK)
-        return fail(s, x, rc, "create a temporary file for object", w->name, e);
-    rc = sftp_write(x, h, 0, w->p, w->len, e);
-    if (rc == SFTP_OK)
-        rc = stamp(x, h, w, e);
     if (rc == SFTP_OK)
         return 0;
     int failed = fail(s, x, rc, "write object", w->name, e);
@@ -486,13 +529,34 @@ write_temp(struct sftp_store *s, struct sftp *x, struct put *w,
     return failed;
 }
 
+/* It has been written.  As sftp_publish; the handle is closed in any case. */
+static int
+rename_temp(struct sftp_store *s, struct sftp *x, struct put *w,
+            struct sftp_handle *h, bool *out_renamed, struct err *e)
+{
+    CLEANUP(freep) char *from = path_of(s, w->temp);
+    CLEANUP(freep) char *to = path_of(s, w->name);
+
+    w->renaming = true;
+    int rc = sftp_publish(x, from, to, h, w->p, w->len, out_renamed, e);
+    if (rc != SFTP_NO_SUCH_FILE || *out_renamed)
+        return rc;
+    /* Somebody removed a folder that we had made. */
+    if (make_folders(s, x, w->name, true, e) == BROKEN)
+        return -1;
+    rc = sftp_open_file(x, from, SFTP_WRITE, h, e);
+    return rc == SFTP_OK
+               ? sftp_publish(x, from, to, h, w->p, w->len, out_renamed, e)
+               : rc;
+}
+
 static int
 put_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
          struct err *e)
 {
     struct put *w = arg;
     struct sftp_handle h;
-    struct sftp_attrs a;
+    bool renamed = false;
 
     if (tries > 0 && w->renaming) {
         int rc = take_up(s, x, w, e);
@@ -501,24 +565,15 @@ put_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
     } else if (tries > 0 && w->temp[0]) {
         drop_temp(s, x, w);
     }
-    int there = look(s, x, w->name, &a, e);
-    if (there == 1)
-        return store_fail_exists(&s->base, w->name, e);
-    if (there != 0)
-        return there;
-    int rc = write_temp(s, x, w, &h, e);
+    int rc = create_temp(s, x, w, &h, e);
+    if (rc == 0)
+        rc = write_temp(s, x, w, &h, e);
     if (rc != 0)
         return rc;
-    rc = rename_temp(s, x, w, e);
-    if (rc == SFTP_OK)
-        return finish(s, x, w, &h, e);
+    rc = rename_temp(s, x, w, &h, &renamed, e);
     if (rc == -1)
         return BROKEN;
-    int failed = why_not_renamed(s, x, w, rc, e);
-    struct err ignored = {0};
-    if (failed != BROKEN && sftp_close_handle(x, &h, &ignored) == -1)
-        return failed; /* the next call finds the connection broken */
-    return failed;
+    return renamed ? finished(s, x, w, rc, e) : why_not_renamed(s, x, w, rc, e);
 }
 
 static int
@@ -542,37 +597,76 @@ struct get {
     size_t before; /* to->len */
 };
 
+/* 1 if it is an object whose size is known, 0 if it is none. */
 static int
-read_open(struct sftp_store *s, struct sftp *x, struct get *g,
-          const struct sftp_handle *h, struct err *e)
+judge_open(struct sftp_store *s, const struct sftp *x, const struct get *g,
+           int status, const struct sftp_attrs *a, struct err *e)
 {
-    struct sftp_attrs a;
-    int rc = sftp_stat_open(x, h, &a, e);
-
-    if (rc != SFTP_OK)
-        return fail(s, x, rc, "look at object", g->name, e);
-    if (a.has_mode && S_ISDIR(a.mode))
+    if (status != SFTP_OK)
+        return fail(s, x, status, "look at object", g->name, e);
+    if (a->has_mode && S_ISDIR(a->mode))
         return 0;
-    if (!a.has_size)
+    if (!a->has_size)
         return err_set(e, ERR_STORE,
                        "cannot read object %s in %s: the server does not tell "
                        "its size",
                        g->name, s->base.address);
-    if (g->all) {
-        g->to->len = g->before;
-        g->out = store_room_for(g->to, a.size, g->name, e);
-        if (!g->out)
-            return -1;
-        g->len = (size_t)a.size;
-    }
+    return 1;
+}
+
+static int
+read_part(struct sftp_store *s, struct sftp *x, struct get *g,
+          const struct sftp_handle *h, struct err *e)
+{
+    struct sftp_attrs a = {0};
+    int status = SFTP_OK;
+    int rc = sftp_read(x, h, g->offset, g->out, g->len, &a, &status, e);
+
+    if (rc == -1)
+        return BROKEN;
+    int good = judge_open(s, x, g, status, &a, e);
+    if (good != 1)
+        return good;
     if (range_inside(g->offset, g->len, a.size)) {
-        rc = sftp_read(x, h, g->offset, g->out, g->len, e);
         if (rc == SFTP_OK)
             return 1;
         if (rc != SFTP_EOF)
             return fail(s, x, rc, "read object", g->name, e);
     }
     return store_fail_short(&s->base, g->name, a.size, g->offset, g->len, e);
+}
+
+/* The size is not known before: most are small, and come with the answer. */
+static int
+read_all(struct sftp_store *s, struct sftp *x, struct get *g,
+         const struct sftp_handle *h, struct err *e)
+{
+    CLEANUP(freep) uint8_t *first = xmalloc(SFTP_CHUNK);
+    struct sftp_attrs a = {0};
+    size_t n = 0;
+    int rc = sftp_read_first(x, h, &a, first, &n, e);
+
+    if (rc == -1)
+        return BROKEN;
+    int good = a.has_mode || a.has_size ? judge_open(s, x, g, SFTP_OK, &a, e)
+                                        : judge_open(s, x, g, rc, &a, e);
+    if (good != 1)
+        return good;
+    if (rc != SFTP_OK)
+        return fail(s, x, rc, "read object", g->name, e);
+    g->to->len = g->before;
+    uint8_t *out = store_room_for(g->to, a.size, g->name, e);
+    if (!out)
+        return -1;
+    n = (size_t)u64_min(n, a.size);
+    memcpy(out, first, n);
+    if (n < a.size)
+        rc = sftp_read(x, h, n, out + n, (size_t)a.size - n, NULL, NULL, e);
+    if (rc == SFTP_OK)
+        return 1;
+    if (rc != SFTP_EOF)
+        return fail(s, x, rc, "read object", g->name, e);
+    return store_fail_short(&s->base, g->name, a.size, 0, (size_t)a.size, e);
 }
 
 /* 1, 0 if there is none. */
@@ -591,9 +685,9 @@ get_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
         return check_place(s, x, e);
     if (rc != SFTP_OK)
         return fail(s, x, rc, "open object", g->name, e);
-    rc = read_open(s, x, g, &h, e);
-    if (rc != BROKEN)
-        (void)sftp_close_handle(x, &h, &ignored);
+    rc = g->all ? read_all(s, x, g, &h, e) : read_part(s, x, g, &h, e);
+    if (rc != BROKEN) /* else the next call finds it so */
+        (void)sftp_close_later(x, &h, &ignored);
     return rc;
 }
 
@@ -635,10 +729,14 @@ stat_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
           struct err *e)
 {
     struct named *n = arg;
-    int rc = look(s, x, n->name, &n->attrs, e);
+    CLEANUP(freep) char *path = path_of(s, n->name);
+    CLEANUP(freep) char *place = path_of(s, ".");
+    int there = SFTP_OK;
+    int status = sftp_look(x, path, &n->attrs, place, &there, e);
+    int rc = judge(s, x, n->name, status, &n->attrs, e);
 
     (void)tries;
-    return rc == 0 ? check_place(s, x, e) : rc;
+    return rc == 0 ? judge_place(s, x, there, e) : rc;
 }
 
 static int
@@ -773,7 +871,6 @@ list_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
     CLEANUP(freep) char *slash = path_of(s, f->name);
     CLEANUP(freep) char *path = xasprintf("%s.", slash);
     struct sftp_handle h;
-    struct err ignored = {0};
     int rc = sftp_open_folder(x, path, &h, e);
 
     (void)tries;
@@ -787,10 +884,8 @@ list_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
     if (rc != SFTP_OK)
         return fail(s, x, rc, "list the folder", f->name[0] ? f->name : "./",
                     e);
-    if (sftp_close_handle(x, &h, &ignored) == -1) {
-        *e = ignored;
+    if (sftp_close_later(x, &h, e) == -1)
         return BROKEN;
-    }
     return complete_entries(s, x, f, e);
 }
 
