@@ -63,8 +63,9 @@ enum {
     ARGS_MAX = 32,
     END_STEPS = 200, /* of 10 ms that ssh has to end */
     EMPTY_REPLIES_MAX = 100,
-    LATER_MAX = 16, /* answers that nobody waits for */
-    FOLDER_PARTS = 2,
+    LATER_MAX = 16,   /* answers that nobody waits for */
+    FOLDER_FIRST = 2, /* requests for a folder's names at a time ... */
+    FOLDER_MAX = 8,   /* ... and later */
     TRIP_MAX = SFTP_FOLDERS_MAX + 4
 };
 
@@ -656,13 +657,6 @@ sftp_open_file(struct sftp *s, const char *path, unsigned flags,
 }
 
 int
-sftp_open_folder(struct sftp *s, const char *path, struct sftp_handle *out,
-                 struct err *e)
-{
-    return ask_handle(s, begin_path(s, OPENDIR, path), out, e);
-}
-
-int
 sftp_close_handle(struct sftp *s, const struct sftp_handle *h, struct err *e)
 {
     return ask_status(s, begin_handle(s, CLOSE, h), e);
@@ -799,6 +793,24 @@ sftp_look(struct sftp *s, const char *path, struct sftp_attrs *out,
     if (t.q[0].status == SFTP_OK)
         *out = a;
     return t.q[0].status;
+}
+
+int
+sftp_open_object(struct sftp *s, const char *path, struct sftp_handle *out,
+                 const char *place, int *out_place, struct err *e)
+{
+    struct sftp_attrs ignored;
+    struct trip t = {0};
+    struct question *opened =
+        put_question(s, &t, begin_open(s, path, SFTP_READ));
+
+    opened->handle = out;
+    struct question *there = put_question(s, &t, begin_path(s, LSTAT, place));
+    there->attrs = &ignored;
+    if (make_trip(s, &t, e) == -1)
+        return -1;
+    *out_place = there->status;
+    return opened->status;
 }
 
 static size_t
@@ -1164,74 +1176,125 @@ take_names(struct sftp *s, struct reply *r, sftp_entry_fn *fn, void *cookie,
     return 0;
 }
 
-/* Two requests are under way: the second tells the end while the first may
- * tell all there is.  After it, answers to what was asked before count. */
-struct folder_trip {
-    uint32_t ids[FOLDER_PARTS];
-    unsigned under_way, empty;
-    bool ended;
-    uint32_t end_id;
+/* Some requests for the names of each folder are under way: the last of them
+ * tells the end while the first may tell all there is. */
+struct round {
+    struct asked {
+        uint32_t id;
+        struct sftp_folder *folder;
+    } asked[SFTP_FOLDERS_MAX * FOLDER_MAX];
+    size_t n;
 };
 
 static int
-ask_names(struct sftp *s, struct folder_trip *t, const struct sftp_handle *h,
-          struct err *e)
+open_folders(struct sftp *s, struct sftp_folder *folders, size_t n,
+             const char *place, int *out_place, struct err *e)
 {
-    while (!t->ended && t->under_way < FOLDER_PARTS) {
-        t->ids[t->under_way++] = s->next_id;
-        finish(s, begin_handle(s, READDIR, h));
+    struct sftp_attrs ignored;
+    struct trip t = {0};
+
+    for (size_t i = 0; i < n; i++)
+        put_question(s, &t, begin_path(s, OPENDIR, folders[i].path))->handle =
+            &folders[i].handle;
+    put_question(s, &t, begin_path(s, LSTAT, place))->attrs = &ignored;
+    if (make_trip(s, &t, e) == -1)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        folders[i].status = t.q[i].status;
+        folders[i].ended = t.q[i].status != SFTP_OK;
+        folders[i].empty = 0;
     }
-    return flush(s, e);
+    *out_place = t.q[n].status;
+    return 0;
 }
 
-static bool
-was_asked(struct folder_trip *t, uint32_t id)
+static struct sftp_folder *
+asked_about(struct round *r, uint32_t id)
 {
-    for (unsigned i = 0; i < t->under_way; i++)
-        if (t->ids[i] == id) {
-            t->ids[i] = t->ids[--t->under_way];
-            return true;
+    for (size_t i = 0; i < r->n; i++)
+        if (r->asked[i].id == id) {
+            struct sftp_folder *f = r->asked[i].folder;
+            r->asked[i] = r->asked[--r->n];
+            return f;
         }
-    return false;
+    return NULL;
+}
+
+/* Answers may come in another order than the questions; but what was asked
+ * behind the end cannot have names. */
+static int
+take_part(struct sftp *s, struct sftp_folder *f, struct reply *r,
+          sftp_entry_fn *fn, struct err *e)
+{
+    uint32_t n = 0;
+
+    if (r->type == NAME) {
+        if (f->ended && (int32_t)(r->id - f->end_id) > 0)
+            return nonsense(s, e);
+        if (take_names(s, r, fn, f->cookie, &n, e) == -1)
+            return -1;
+        f->empty = n == 0 ? f->empty + 1 : 0;
+        return f->empty == EMPTY_REPLIES_MAX ? nonsense(s, e) : 0;
+    }
+    int rc = status_of(s, r, e);
+    if (rc == SFTP_OK)
+        return nonsense(s, e);
+    if (rc == -1)
+        return -1;
+    if (rc != SFTP_EOF && f->status == SFTP_OK)
+        f->status = rc;
+    if (!f->ended || (int32_t)(r->id - f->end_id) < 0)
+        f->end_id = r->id;
+    f->ended = true;
+    return 0;
+}
+
+/* 1 if there may be more. */
+static int
+read_round(struct sftp *s, struct sftp_folder *folders, size_t n,
+           unsigned at_a_time, sftp_entry_fn *fn, struct err *e)
+{
+    struct round round = {.n = 0};
+    struct reply r;
+
+    for (size_t i = 0; i < n; i++)
+        for (unsigned k = 0; k < at_a_time && !folders[i].ended; k++) {
+            round.asked[round.n++] = (struct asked){s->next_id, &folders[i]};
+            finish(s, begin_handle(s, READDIR, &folders[i].handle));
+        }
+    int more = round.n > 0;
+    if (flush(s, e) == -1)
+        return -1;
+    while (round.n > 0) {
+        if (next(s, &r, e) == -1)
+            return -1;
+        struct sftp_folder *f = asked_about(&round, r.id);
+        if ((f ? take_part(s, f, &r, fn, e) : nonsense(s, e)) == -1)
+            return -1;
+    }
+    return more;
 }
 
 int
-sftp_read_folder(struct sftp *s, const struct sftp_handle *h, sftp_entry_fn *fn,
-                 void *cookie, struct err *e)
+sftp_read_folders(struct sftp *s, struct sftp_folder *folders, size_t n,
+                  sftp_entry_fn *fn, const char *place, int *out_place,
+                  struct err *e)
 {
-    struct folder_trip t = {0};
-    int result = SFTP_OK;
-    struct reply r;
+    unsigned at_a_time = FOLDER_FIRST;
+    int more = 1;
 
-    for (;;) {
-        uint32_t n = 0;
-        if (ask_names(s, &t, h, e) == -1)
-            return -1;
-        if (t.under_way == 0)
-            return result;
-        if (next(s, &r, e) == -1)
-            return -1;
-        if (!was_asked(&t, r.id))
-            return nonsense(s, e);
-        if (r.type == NAME) {
-            if (t.ended && (int32_t)(r.id - t.end_id) > 0)
-                return nonsense(s, e);
-            if (take_names(s, &r, fn, cookie, &n, e) == -1)
-                return -1;
-            t.empty = n == 0 ? t.empty + 1 : 0;
-            if (t.empty == EMPTY_REPLIES_MAX)
-                return nonsense(s, e);
-            continue;
-        }
-        int rc = status_of(s, &r, e);
-        if (rc == SFTP_OK)
-            return nonsense(s, e);
-        if (rc == -1)
-            return -1;
-        if (rc != SFTP_EOF && result == SFTP_OK)
-            result = rc;
-        if (!t.ended || (int32_t)(r.id - t.end_id) < 0)
-            t.end_id = r.id;
-        t.ended = true;
+    if (open_folders(s, folders, n, place, out_place, e) == -1)
+        return -1;
+    uint32_t opened = 0;
+    for (size_t i = 0; i < n; i++)
+        opened |= (uint32_t)(folders[i].status == SFTP_OK) << i;
+    while (more == 1) {
+        more = read_round(s, folders, n, at_a_time, fn, e);
+        at_a_time = at_a_time < FOLDER_MAX ? 2 * at_a_time : FOLDER_MAX;
     }
+    for (size_t i = 0; more == 0 && i < n; i++)
+        if ((opened >> i & 1) &&
+            sftp_close_later(s, &folders[i].handle, e) == -1)
+            more = -1;
+    return more;
 }

@@ -83,8 +83,9 @@ int sftp_lstat(struct sftp *s, const char *path, struct sftp_attrs *out,
                struct err *e);
 int sftp_open_file(struct sftp *s, const char *path, unsigned flags,
                    struct sftp_handle *out, struct err *e);
-int sftp_open_folder(struct sftp *s, const char *path, struct sftp_handle *out,
-                     struct err *e);
+/* The same for reading, and whether there is `place`, in one trip. */
+int sftp_open_object(struct sftp *s, const char *path, struct sftp_handle *out,
+                     const char *place, int *out_place, struct err *e);
 int sftp_close_handle(struct sftp *s, const struct sftp_handle *h,
                       struct err *e);
 /* Of what was only read: nobody waits for the answer.  -1 if it is broken. */
@@ -148,8 +149,20 @@ int sftp_read_first(struct sftp *s, const struct sftp_handle *h,
  * ends the reading, with -1 and what was put into `e`. */
 typedef int sftp_entry_fn(void *cookie, const char *name,
                           const struct sftp_attrs *attrs, struct err *e);
-/* SFTP_OK at the folder's end. */
-int sftp_read_folder(struct sftp *s, const struct sftp_handle *h,
-                     sftp_entry_fn *fn, void *cookie, struct err *e);
+
+struct sftp_folder {
+    const char *path;
+    void *cookie; /* of fn */
+    int status;   /* SFTP_OK: all of it was told */
+    struct sftp_handle handle;
+    bool ended;
+    uint32_t end_id;
+    unsigned empty;
+};
+/* Read up to SFTP_FOLDERS_MAX folders at a time, in two trips if they are
+ * small.  *out_place as sftp_look.  0, or -1. */
+int sftp_read_folders(struct sftp *s, struct sftp_folder *folders, size_t n,
+                      sftp_entry_fn *fn, const char *place, int *out_place,
+                      struct err *e);
 
 #endif

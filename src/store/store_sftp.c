@@ -39,11 +39,11 @@
 #include "work/cancel.h"
 
 enum {
-    SESSIONS_MAX = 4,
+    SESSIONS_MAX = 8,
     TRIES = 5,
     NS_PER_S = 1000000000,
     TEMP_NAME_LEN = 64,
-    ENTRIES_MAX = 1 << 20, /* of one folder */
+    ENTRIES_MAX = 1 << 20, /* of folders that are read together */
     BROKEN = -2            /* the connection; another may do it */
 };
 
@@ -678,11 +678,13 @@ get_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
     CLEANUP(freep) char *path = path_of(s, g->name);
     struct sftp_handle h;
     struct err ignored = {0};
-    int rc = sftp_open_file(x, path, SFTP_READ, &h, e);
+    CLEANUP(freep) char *place = path_of(s, ".");
+    int there = SFTP_OK;
+    int rc = sftp_open_object(x, path, &h, place, &there, e);
 
     (void)tries;
     if (rc == SFTP_NO_SUCH_FILE)
-        return check_place(s, x, e);
+        return judge_place(s, x, there, e);
     if (rc != SFTP_OK)
         return fail(s, x, rc, "open object", g->name, e);
     rc = g->all ? read_all(s, x, g, &h, e) : read_part(s, x, g, &h, e);
@@ -792,14 +794,21 @@ struct folder_entry {
     struct sftp_attrs attrs;
 };
 
+/* Some folders, which are read together. */
 struct folder {
-    const char *name; /* "" or "a/b/" */
-    struct folder_entry *entries;
+    char *name; /* "" or "a/b/" */
+    struct level *level;
+};
+
+struct level {
+    struct folder folders[SFTP_FOLDERS_MAX];
+    size_t n_folders;
+    struct folder_entry *entries; /* of all of them */
     size_t n, room;
 };
 
 static void
-folder_empty(struct folder *f)
+level_empty(struct level *f)
 {
     for (size_t i = 0; i < f->n; i++)
         free(f->entries[i].name);
@@ -812,16 +821,17 @@ static int
 note_entry(void *cookie, const char *name, const struct sftp_attrs *attrs,
            struct err *e)
 {
-    struct folder *f = cookie;
+    const struct folder *folder = cookie;
+    struct level *f = folder->level;
 
     if (!store_component_ok(name, strlen(name)))
         return 0;
-    CLEANUP(freep) char *whole = xasprintf("%s%s", f->name, name);
+    CLEANUP(freep) char *whole = xasprintf("%s%s", folder->name, name);
     if (!store_name_ok(whole)) /* tmp/, and what is not ours */
         return 0;
     if (f->n == ENTRIES_MAX)
         return err_set(e, ERR_STORE, "the folder %s has too many entries",
-                       f->name);
+                       folder->name);
     if (f->n == f->room) {
         f->room = f->room ? f->room * 2 : 64;
         f->entries = xrealloc(f->entries, f->room * sizeof(*f->entries));
@@ -832,7 +842,7 @@ note_entry(void *cookie, const char *name, const struct sftp_attrs *attrs,
 
 /* Not every server tells it in the listing. */
 static int
-complete_entries(struct sftp_store *s, struct sftp *x, struct folder *f,
+complete_entries(struct sftp_store *s, struct sftp *x, struct level *f,
                  struct err *e)
 {
     size_t kept = 0;
@@ -867,26 +877,33 @@ static int
 list_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
           struct err *e)
 {
-    struct folder *f = arg;
-    CLEANUP(freep) char *slash = path_of(s, f->name);
-    CLEANUP(freep) char *path = xasprintf("%s.", slash);
-    struct sftp_handle h;
-    int rc = sftp_open_folder(x, path, &h, e);
+    struct level *l = arg;
+    struct sftp_folder folders[SFTP_FOLDERS_MAX] = {0};
+    char *paths[SFTP_FOLDERS_MAX] = {0};
+    CLEANUP(freep) char *place = path_of(s, ".");
+    int there = SFTP_OK, result = 0;
 
     (void)tries;
-    folder_empty(f);
-    if (rc == SFTP_NO_SUCH_FILE)
-        return check_place(s, x, e);
-    if (rc != SFTP_OK)
-        return fail(s, x, rc, "list the folder", f->name[0] ? f->name : "./",
-                    e);
-    rc = sftp_read_folder(x, &h, note_entry, f, e);
-    if (rc != SFTP_OK)
-        return fail(s, x, rc, "list the folder", f->name[0] ? f->name : "./",
-                    e);
-    if (sftp_close_later(x, &h, e) == -1)
+    level_empty(l);
+    for (size_t i = 0; i < l->n_folders; i++) {
+        CLEANUP(freep) char *slash = path_of(s, l->folders[i].name);
+        folders[i].path = paths[i] = xasprintf("%s.", slash);
+        folders[i].cookie = &l->folders[i];
+    }
+    int rc = sftp_read_folders(x, folders, l->n_folders, note_entry, place,
+                               &there, e);
+    for (size_t i = 0; i < l->n_folders; i++)
+        free(paths[i]);
+    if (rc == -1)
         return BROKEN;
-    return complete_entries(s, x, f, e);
+    for (size_t i = 0; i < l->n_folders && result == 0; i++) {
+        const char *name = l->folders[i].name[0] ? l->folders[i].name : "./";
+        if (folders[i].status == SFTP_NO_SUCH_FILE)
+            result = judge_place(s, x, there, e);
+        else if (folders[i].status != SFTP_OK)
+            result = fail(s, x, folders[i].status, "list the folder", name, e);
+    }
+    return result == 0 ? complete_entries(s, x, l, e) : result;
 }
 
 struct todo {
@@ -912,6 +929,23 @@ todo_done(struct todo *t)
     free(t->names);
 }
 
+/* As many as are read together. */
+static void
+take_folders(struct todo *t, struct level *l)
+{
+    for (; t->n > 0 && l->n_folders < SFTP_FOLDERS_MAX; l->n_folders++)
+        l->folders[l->n_folders] =
+            (struct folder){.name = t->names[--t->n], .level = l};
+}
+
+static void
+level_done(struct level *l)
+{
+    for (size_t i = 0; i < l->n_folders; i++)
+        free(l->folders[i].name);
+    level_empty(l);
+}
+
 /* No connection is held while `fn` runs: it may use the store. */
 static int
 sftp_store_list(struct store *st, const char *prefix, store_list_fn *fn,
@@ -922,12 +956,12 @@ sftp_store_list(struct store *st, const char *prefix, store_list_fn *fn,
 
     todo_add(&todo, xstrdup(prefix));
     while (todo.n > 0) {
-        CLEANUP(freep) char *name = todo.names[--todo.n];
-        CLEANUP(folder_empty) struct folder f = {.name = name};
-        if (call(s, list_call, &f, e) < 0)
+        CLEANUP(level_done) struct level l = {0};
+        take_folders(&todo, &l);
+        if (call(s, list_call, &l, e) < 0)
             return -1;
-        for (size_t i = 0; i < f.n; i++) {
-            const struct folder_entry *y = &f.entries[i];
+        for (size_t i = 0; i < l.n; i++) {
+            const struct folder_entry *y = &l.entries[i];
             struct store_stat stat = stat_of(&y->attrs);
             if (S_ISDIR(y->attrs.mode))
                 todo_add(&todo, xasprintf("%s/", y->name));
