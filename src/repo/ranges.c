@@ -114,20 +114,33 @@ find_locked(struct ranges *r, const struct location *at)
     return NULL;
 }
 
-/* True if there is room for `len` bytes more.  What was wanted and not got yet
- * goes only if it must. */
+/* What is to go next: the least recently used; or, if it must be something that
+ * was wanted and not got yet, what was wanted last.  NULL: all is in use. */
+static struct range **
+victim_locked(struct ranges *r, bool must)
+{
+    struct range **oldest = NULL, **last = NULL;
+
+    for (struct range **at = &r->first; *at; at = &(*at)->next) {
+        if ((*at)->pins > 0)
+            continue;
+        if (!(*at)->fresh && (!oldest || (*at)->used < (*oldest)->used))
+            oldest = at;
+        if ((*at)->fresh && (!last || (*at)->used > (*last)->used))
+            last = at;
+    }
+    return oldest || !must ? oldest : last;
+}
+
+/* True if there is room for `len` bytes more. */
 static bool
 make_room_locked(struct ranges *r, size_t len, bool must)
 {
     while (r->n >= MAX_RANGES || (r->n > 0 && r->bytes + len > r->max_bytes)) {
-        struct range **oldest = NULL;
-        for (struct range **at = &r->first; *at; at = &(*at)->next)
-            if ((*at)->pins == 0 && (must || !(*at)->fresh) &&
-                (!oldest || (*at)->used < (*oldest)->used))
-                oldest = at;
-        if (!oldest)
+        struct range **gone = victim_locked(r, must);
+        if (!gone)
             return false;
-        remove_locked(r, oldest);
+        remove_locked(r, gone);
     }
     return true;
 }

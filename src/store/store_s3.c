@@ -338,6 +338,7 @@ struct lister {
     char *prefix; /* in the bucket */
     char *last;   /* the key before; NULL at first */
     char *token;
+    unsigned max_keys; /* of a page; 0: S3_PAGE_MAX_KEYS */
     unsigned empty;
     store_list_fn *fn;
     void *cookie;
@@ -357,10 +358,11 @@ page_query(const struct lister *l)
     CLEANUP(freep) char *prefix = s3_encode(l->prefix, false);
     CLEANUP(freep) char *token = l->token ? s3_encode(l->token, false) : NULL;
 
-    return xasprintf("%s%s%sencoding-type=url&list-type=2&max-keys=%d&"
+    return xasprintf("%s%s%sencoding-type=url&list-type=2&max-keys=%u&"
                      "prefix=%s",
                      token ? "continuation-token=" : "", token ? token : "",
-                     token ? "&" : "", (int)S3_PAGE_MAX_KEYS, prefix);
+                     token ? "&" : "",
+                     l->max_keys ? l->max_keys : S3_PAGE_MAX_KEYS, prefix);
 }
 
 /* Is it part of what was asked for, and behind all that came before? */
@@ -543,7 +545,8 @@ probe(struct s3_store *s, struct err *e)
     CLEANUP(s3_page_done) struct s3_page page = {0};
     CLEANUP(lister_done)
     struct lister l = {.s = s,
-                       .prefix = xstrdup(s3_http_where(s->http)->prefix)};
+                       .prefix = xstrdup(s3_http_where(s->http)->prefix),
+                       .max_keys = 1};
 
     if (try_page(&l, &page, e) == 0)
         return 1;

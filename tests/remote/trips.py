@@ -4,13 +4,11 @@
 
 usage: trips.py FILE PROGRAM [OPTION-OF-SSH...]
 
-Runs the program, which speaks SFTP on its standard input and output, and passes
-on what is said.  A trip begins with what the client says once it has an answer,
-or first of all.  Every answer is kept until all has come that the client says
-without it: for a moment, which a loaded machine may make too short, so there
-may be more trips counted than there were, and never fewer.  Adds a line to FILE
-at the end: trips, requests.  The options that ssh has been given before it are
-ignored.
+Runs PROGRAM, which speaks SFTP on its standard input and output, and passes on
+what is said.  A trip begins with the first request behind an answer.  Answers
+are kept until the client has said nothing for a moment, so what it asks without
+waiting is of the same trip; only closing begins none.  Adds a line to FILE at
+the end: trips, requests.
 """
 import os
 import select
@@ -18,22 +16,27 @@ import subprocess
 import sys
 
 MOMENT_S = .02
+CLOSE = 4
 
 
 class Packets:
-    """How many whole ones have gone by."""
+    """Those that have gone by."""
 
     def __init__(self):
         self.seen, self.left = 0, b''
 
     def add(self, data):
+        """Has one begun or ended that waits for an answer?"""
         self.left += data
-        while len(self.left) >= 4:
+        asks = False
+        while len(self.left) >= 5:
             size = 4 + int.from_bytes(self.left[:4], 'big')
+            asks |= self.left[4] != CLOSE
             if len(self.left) < size:
                 break
             self.left = self.left[size:]
             self.seen += 1
+        return asks
 
 
 def write_all(fd, data):
@@ -41,42 +44,43 @@ def write_all(fd, data):
         data = data[os.write(fd, data):]
 
 
-def relay(child):
-    """Until the client says no more."""
+def relay(child, asked):
+    """The trips, until the client says no more."""
     near, far = 0, child.stdout.fileno()
-    asked, trips, answered = Packets(), 0, True
-    held = b''
-    while True:
-        wait = MOMENT_S if held else None
-        ready = select.select([near, far], [], [], wait)[0]
-        if near in ready:
-            data = os.read(near, 1 << 18)
-            if not data:
-                return trips, asked.seen
-            asked.add(data)
-            trips += answered
-            answered = False
-            write_all(child.stdin.fileno(), data)
-        if far in ready:
-            data = os.read(far, 1 << 18)
-            if not data:
-                return trips, asked.seen
-            held += data
-        if not ready:
-            try:
+    trips, answered, held = 0, True, b''
+    try:
+        while True:
+            ready = select.select([near, far], [], [],
+                                  MOMENT_S if held else None)[0]
+            if near in ready:
+                data = os.read(near, 1 << 18)
+                if not data:
+                    break
+                if asked.add(data) and answered:
+                    trips += 1
+                    answered = False
+                write_all(child.stdin.fileno(), data)
+            if far in ready:
+                data = os.read(far, 1 << 18)
+                if not data:
+                    break
+                held += data
+            if not ready:
                 write_all(1, held)
-            except BrokenPipeError:  # it has gone, and waits for no answer
-                return trips, asked.seen
-            held, answered = b'', True
+                held, answered = b'', True
+    except OSError:  # it has gone, and waits for no answer
+        pass
+    return trips
 
 
 def main():
     child = subprocess.Popen(sys.argv[2:3], stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE)
-    trips, asked = relay(child)
-    child.stdin.close()
+    asked = Packets()
+    trips = relay(child, asked)
     with open(sys.argv[1], 'a', encoding='ascii') as f:
-        f.write(f'{trips} {asked}\n')
+        f.write(f'{trips} {asked.seen}\n')
+    child.stdin.close()
 
 
 main()
