@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/hex.h"
@@ -16,6 +17,11 @@
 #include "repo/repo_internal.h"
 #include "repo/sync.h"
 #include "store/store.h"
+#include "work/pool.h"
+
+/* Refs are read several at a time, as a distant storage takes long to answer,
+ * if there are so many that connections of their own are worth it. */
+enum { READERS_MAX = 8, REFS_A_READER = 8 };
 
 /* The refs there are, by time. */
 struct refs {
@@ -172,36 +178,98 @@ sealed_manifest(const struct ref_name *name)
     return m;
 }
 
+/* One that is being read. */
+struct reading {
+    struct repo *repo;
+    struct ref_entry *entry;
+    int rc; /* as read_ref */
+    struct manifest *m;
+    struct err why;
+};
+
+static int
+read_job(void *arg, int failed, struct err *e)
+{
+    struct reading *x = arg;
+
+    (void)failed;
+    (void)e; /* it is told in its turn */
+    x->rc = read_ref(x->repo, x->entry, &x->m, &x->why);
+    if (x->rc == -1 && x->why.code == ERR_KEY) {
+        x->m = sealed_manifest(&x->entry->parsed);
+        x->rc = 1;
+    }
+    return 0;
+}
+
+struct survey {
+    backup_survey_fn *fn;
+    void *cookie;
+    struct err damage; /* the first */
+    size_t damaged;
+};
+
+static int
+tell(struct survey *s, const struct reading *x, struct err *e)
+{
+    if (x->rc == 1)
+        return s->fn(s->cookie, x->m, &x->entry->state, e);
+    if (x->rc == -1 && x->why.code != ERR_CORRUPT) {
+        *e = x->why;
+        return -1;
+    }
+    if (x->rc == -1 && s->damaged++ == 0)
+        s->damage = x->why;
+    return 0;
+}
+
+/* `n` of them, at once where there is a pool. */
+static int
+read_some(struct repo *r, struct pool *pool, struct ref_entry *entries,
+          size_t n, struct survey *s, struct err *e)
+{
+    struct reading some[READERS_MAX] = {0};
+    struct err never = {0};
+    int rc = 0;
+
+    struct group *g = pool ? group_new(pool, READERS_MAX) : NULL;
+    for (size_t i = 0; i < n; i++) {
+        some[i].repo = r;
+        some[i].entry = &entries[i];
+        if (g)
+            group_run(g, read_job, &some[i]);
+        else
+            (void)read_job(&some[i], 0, &never);
+    }
+    if (g)
+        (void)group_wait(g, &never);
+    group_free(g);
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = tell(s, &some[i], e);
+    for (size_t i = 0; i < n; i++)
+        manifest_free(some[i].m);
+    return rc;
+}
+
 int
 backup_survey(struct repo *r, backup_survey_fn *fn, void *cookie, struct err *e)
 {
     CLEANUP(refs_done) struct refs refs = {0};
-    struct err damage = {0};
-    size_t damaged = 0;
+    struct survey s = {.fn = fn, .cookie = cookie};
 
     if (list_refs(r, &refs, e) == -1)
         return -1;
-    for (size_t i = 0; i < refs.n; i++) {
-        CLEANUP(manifest_freep) struct manifest *m = NULL;
-        struct err why = {0};
-        int rc = read_ref(r, &refs.entries[i], &m, &why);
-        if (rc == -1 && why.code == ERR_KEY) {
-            m = sealed_manifest(&refs.entries[i].parsed);
-            rc = 1;
-        }
-        if (rc == 1 && fn(cookie, m, &refs.entries[i].state, e) == -1)
+    size_t at_a_time = u64_max(1, u64_min(READERS_MAX, refs.n / REFS_A_READER));
+    CLEANUP(pool_freep)
+    struct pool *pool = at_a_time > 1 ? pool_new((unsigned)at_a_time) : NULL;
+    for (size_t i = 0; i < refs.n; i += at_a_time)
+        if (read_some(r, pool, refs.entries + i, u64_min(at_a_time, refs.n - i),
+                      &s, e) == -1)
             return -1;
-        if (rc == -1 && why.code != ERR_CORRUPT) {
-            *e = why;
-            return -1;
-        }
-        if (rc == -1 && damaged++ == 0)
-            damage = why;
-    }
-    if (damaged == 0)
+    if (s.damaged == 0)
         return 0;
-    *e = damage;
-    return err_wrap(e, "%zu of %zu backups can't be listed", damaged, refs.n);
+    *e = s.damage;
+    return err_wrap(e, "%zu of %zu backups can't be listed", s.damaged, refs.n);
 }
 
 struct plain_list {

@@ -389,26 +389,6 @@ by_place(const void *a, const void *b)
            (x->at[0].offset < y->at[0].offset);
 }
 
-/* How far one read from w[0] on goes: over the objects behind it in the same
- * pack, and small gaps. */
-static void
-plan_run(struct wanted *w, size_t n)
-{
-    uint32_t start = w->at[0].offset;
-    uint64_t end = start + (uint64_t)w->at[0].len;
-
-    for (size_t i = 1; i < n; i++) {
-        const struct location *at = &w[i].at[0];
-        if (memcmp(at->pack, w->at[0].pack, PACK_NAME_BYTES) != 0 ||
-            at->offset > end + FETCH_GAP_BYTES ||
-            at->offset + (uint64_t)at->len > start + (uint64_t)FETCH_RUN_BYTES)
-            break;
-        end = u64_max(end, at->offset + (uint64_t)at->len);
-    }
-    w->run_offset = start;
-    w->run_len = (uint32_t)(end - start);
-}
-
 static int
 locate_all(struct fetch *f, const struct fetch_leaf *leaves, size_t n,
            struct wanted *w, size_t *out_failed, struct err *e)
@@ -459,10 +439,14 @@ fetch_leaves(struct fetch *f, const struct fetch_leaf *leaves, size_t n,
     if (locate_all(f, leaves, n, w, out_failed, e) == -1)
         return -1;
     qsort(w, n, sizeof(*w), by_place);
+    CLEANUP(freep) const struct location **at = xcalloc(n, sizeof(at[0]));
+    for (size_t i = 0; i < n; i++)
+        at[i] = &w[i].at[0];
+    ranges_want(f->ranges, at, n);
     struct idle_sealer *s = take_sealer(f);
     for (size_t i = 0; i < n && rc == 0; i++) {
-        if (!ranges_has(f->ranges, &w[i].at[0]))
-            plan_run(&w[i], n - i);
+        (void)ranges_run(f->ranges, at + i, n - i, &w[i].run_offset,
+                         &w[i].run_len);
         rc = fetch_leaf(f, s, &w[i], spread, cookie, e);
         if (rc == -1)
             *out_failed = w[i].number;

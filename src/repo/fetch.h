@@ -5,7 +5,7 @@
  *
  * Packs are read in ranges that hold many of the objects wanted, and what was
  * read is kept for a while: a volume that was written in order is read back in
- * a few large reads.  Opened nodes are kept too.
+ * a few large reads (repo/ranges.h).  Opened nodes are kept too.
  *
  * Errors:    ERR_CORRUPT names the object and the pack.  An object that is in
  *            several packs is damaged only if it is in all.
@@ -27,8 +27,6 @@ struct store;
 
 enum {
     FETCH_CACHE_BYTES = 64 << 20,
-    FETCH_RUN_BYTES = 8 << 20, /* of one read */
-    FETCH_GAP_BYTES = 256 << 10,
     FETCH_NODE_BYTES = 512 << 10, /* read around a node */
     FETCH_NODES = 256             /* kept open */
 };

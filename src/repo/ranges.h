@@ -6,11 +6,17 @@
  * rather than read them again.  What is pinned stays; the rest is kept up to a
  * limit and the least recently used goes first.
  *
- * Threads:   from any number at once.
+ * Who will want many objects says so before (ranges_want): what is between them
+ * and here is read in a few large reads, several under way at a time, as a
+ * distant storage takes long to begin each.
+ *
+ * Threads:   from any number at once; RANGES_LOADERS of its own, once more than
+ *            one read is wanted at a time.
  */
 #ifndef REPO_RANGES_H
 #define REPO_RANGES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +26,12 @@ struct err;
 struct range;
 struct ranges;
 struct store;
+
+enum {
+    RANGES_LOADERS = 8,
+    RANGES_RUN_BYTES = 8 << 20,  /* of one read */
+    RANGES_GAP_BYTES = 256 << 10 /* that nobody asked for, within one */
+};
 
 struct ranges *ranges_new(struct store *st, size_t max_bytes);
 void ranges_free(struct ranges *r); /* nothing may be pinned; NULL is allowed */
@@ -34,8 +46,18 @@ int ranges_get(struct ranges *r, const struct location *at, uint32_t run_offset,
                struct err *e);
 void ranges_put(struct ranges *r, struct range *range);
 
-/* Is the object here, or about to be? */
-bool ranges_has(struct ranges *r, const struct location *at);
+/*
+ * These objects, which are in the order of their places, will be asked for
+ * soon, in that order: begin to read what is not here yet, as far as there is
+ * room beside what others have wanted and not got.  A read that fails is told
+ * to the first who gets something that it was for.
+ */
+void ranges_want(struct ranges *r, const struct location *const *at, size_t n);
+
+/* One read for at[0], which is not here, and what is behind it in its pack and
+ * not here either: true, and the run; false if it is here, or about to be. */
+bool ranges_run(struct ranges *r, const struct location *const *at, size_t n,
+                uint32_t *out_offset, uint32_t *out_len);
 
 /* Forget all that is not pinned. */
 void ranges_clear(struct ranges *r);

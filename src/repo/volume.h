@@ -7,7 +7,8 @@
  * hands out empty slots, the caller fills in what is data and submits them, in
  * any order; chunking, hashing, lookup, compression and sealing happen on the
  * repository's workers.  What is not filled in reads as zeros and costs
- * nothing.  A reader gives slots back, in any order, and can skip what is zero.
+ * nothing.  A reader gives slots back, in any order, and can skip what is zero;
+ * who wants all of them in order has them read ahead (repo/ahead.h).
  *
  * Threads:   a volume_writer belongs to one thread; different ones of the same
  *            backup may be used at once.  A volume_reader may be shared.
@@ -130,6 +131,7 @@ int volume_open(struct repo *r, const struct volume_root *root,
                 struct volume_reader **out, struct err *e);
 void volume_close(struct volume_reader *v);
 void volume_closep(struct volume_reader **v);
+uint64_t volume_size(const struct volume_reader *v); /* bytes */
 
 /* The first slot at or after *index that is not all zeros, into *index: 1, or
  * 0 if there is none.  Costs no more than the nodes on the way. */

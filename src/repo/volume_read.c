@@ -45,6 +45,12 @@ volume_closep(struct volume_reader **v)
     volume_close(*v);
 }
 
+uint64_t
+volume_size(const struct volume_reader *v)
+{
+    return v->root.size_bytes;
+}
+
 static int
 find_slot(struct volume_reader *v, uint64_t index,
           uint8_t out_h[CAPABILITY_BYTES], uint64_t *out_next, struct err *e)

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "repo/ahead.h"
 #include "repo/manifest.h"
 #include "repo/repo.h"
 #include "repo/volume.h"
@@ -28,7 +29,6 @@ struct assembly {
     const struct vmstate_ram *ram; /* the decoder's */
     struct vmstate_encoder *encoder;
     bool pages_done;
-    uint8_t *slot; /* VOLUME_SLOT_BYTES */
 };
 
 bool
@@ -77,7 +77,7 @@ put_block(struct assembly *a, size_t block, struct err *e)
     CLEANUP(freep) char *name = xasprintf("ram/%s", b->name);
     const struct manifest_volume *v = manifest_volume(a->manifest, name);
     CLEANUP(volume_closep) struct volume_reader *reader = NULL;
-    uint64_t marked[VOLUME_SLOT_BLOCKS / 64];
+    struct ahead_slot slot = {0};
     uint64_t slots = div_up(b->used_bytes, VOLUME_SLOT_BYTES);
 
     if (!v || v->root.size_bytes != b->used_bytes)
@@ -85,19 +85,20 @@ put_block(struct assembly *a, size_t block, struct err *e)
                        b->name);
     if (volume_open(a->repo, &v->root, &reader, e) == -1)
         return -1;
+    CLEANUP(ahead_freep) struct ahead *ahead = ahead_new(reader);
+    int has_data = ahead_next(ahead, &slot, e);
     for (uint64_t i = 0; i < slots; i++) {
-        uint64_t next = i, base = i * VOLUME_SLOT_BYTES;
+        uint64_t base = i * VOLUME_SLOT_BYTES;
         uint64_t len = u64_min(VOLUME_SLOT_BYTES, b->used_bytes - base);
-        int has_data = volume_next_slot(reader, &next, e);
         if (has_data == -1)
             return -1;
-        bool zero = has_data == 0 || next > i;
-        if (!zero && volume_read_slot(reader, i, a->slot, marked, e) == -1)
+        bool zero = has_data == 0 || slot.index > i;
+        if (put_pages(a, block, base, len, zero ? NULL : slot.data, e) == -1)
             return -1;
-        if (put_pages(a, block, base, len, zero ? NULL : a->slot, e) == -1)
-            return -1;
+        if (!zero)
+            has_data = ahead_next(ahead, &slot, e);
     }
-    return 0;
+    return has_data == -1 ? -1 : 0;
 }
 
 /* The place of the pages is between the list of blocks and the tail. */
@@ -190,7 +191,6 @@ machinestate_write(struct repo *r, const struct manifest *m,
         .progress = progress,
         .cookie = cookie,
         .encoder = vmstate_encoder_new(fn, cookie),
-        .slot = xmalloc(VOLUME_SLOT_BYTES),
     };
     struct vmstate_decoder *d =
         vmstate_decoder_new(&sink, &a, DEFAULT_PAGE_BYTES);
@@ -200,6 +200,5 @@ machinestate_write(struct repo *r, const struct manifest *m,
         rc = vmstate_encode_end(a.encoder, e);
     vmstate_encoder_free(a.encoder);
     vmstate_decoder_free(d);
-    free(a.slot);
     return rc == 0 ? 0 : err_wrap(e, "machine state");
 }

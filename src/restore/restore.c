@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "qcow2/writer.h"
 #include "qemu/machine.h"
+#include "repo/ahead.h"
 #include "repo/manifest.h"
 #include "repo/repo.h"
 #include "repo/volume.h"
@@ -41,7 +42,6 @@ struct restore {
     struct machine *machine;
     char *dir; /* absolute */
     bool with_state;
-    uint8_t *slot;         /* VOLUME_SLOT_BYTES */
     struct image **images; /* finished, not yet published */
     size_t n_images;
     struct progress progress;
@@ -178,7 +178,7 @@ make_folder(struct restore *r, struct err *e)
 /* The whole clusters of the slot in which something is marked. */
 static int
 write_slot(struct restore *r, struct image *im, uint64_t base, uint64_t len,
-           const uint64_t marked[VOLUME_SLOT_BLOCKS / 64], struct err *e)
+           const struct ahead_slot *s, struct err *e)
 {
     const unsigned blocks = CLUSTER_BYTES / VOLUME_BLOCK_BYTES;
     uint64_t run = 0; /* the start of the run of clusters to be written */
@@ -187,18 +187,18 @@ write_slot(struct restore *r, struct image *im, uint64_t base, uint64_t len,
     for (; at < len; at += CLUSTER_BYTES) {
         uint64_t block = at / VOLUME_BLOCK_BYTES;
         uint64_t bits =
-            marked[block / 64] >> block % 64 & ((UINT64_C(1) << blocks) - 1);
+            s->marked[block / 64] >> block % 64 & ((UINT64_C(1) << blocks) - 1);
         if (bits)
             continue;
         if (at > run &&
-            image_write(im, base + run, r->slot + run, at - run, e) == -1)
+            image_write(im, base + run, s->data + run, at - run, e) == -1)
             return -1;
         r->written_bytes += at - run;
         run = at + CLUSTER_BYTES;
     }
     at = len;
     if (at > run) {
-        if (image_write(im, base + run, r->slot + run, at - run, e) == -1)
+        if (image_write(im, base + run, s->data + run, at - run, e) == -1)
             return -1;
         r->written_bytes += at - run;
     }
@@ -210,20 +210,18 @@ copy_volume(struct restore *r, const struct disk *d,
             const struct volume_root *root, struct image *im, struct err *e)
 {
     CLEANUP(volume_closep) struct volume_reader *reader = NULL;
-    uint64_t marked[VOLUME_SLOT_BLOCKS / 64];
-    uint64_t slots = div_up(root->size_bytes, VOLUME_SLOT_BYTES), done = 0;
+    struct ahead_slot slot;
+    uint64_t done = 0;
     int rc = 0;
 
     if (volume_open(r->repo, root, &reader, e) == -1)
         return -1;
-    for (uint64_t i = 0; (rc = volume_next_slot(reader, &i, e)) == 1; i++) {
-        uint64_t base = i * VOLUME_SLOT_BYTES;
+    CLEANUP(ahead_freep) struct ahead *ahead = ahead_new(reader);
+    while ((rc = ahead_next(ahead, &slot, e)) == 1) {
+        uint64_t base = slot.index * VOLUME_SLOT_BYTES;
         uint64_t len = u64_min(VOLUME_SLOT_BYTES, root->size_bytes - base);
-        if (i >= slots)
-            return err_set(e, ERR_CORRUPT, "data beyond the end of the disk");
         if (cancel_check(r->cancel, e) == -1 ||
-            volume_read_slot(reader, i, r->slot, marked, e) == -1 ||
-            write_slot(r, im, base, len, marked, e) == -1)
+            write_slot(r, im, base, len, &slot, e) == -1)
             return -1;
         show(r, d->name, base + len - done);
         done = base + len;
@@ -408,7 +406,6 @@ restore_done(struct restore *r)
     for (size_t i = 0; i < r->n_images + 1 && r->images; i++)
         image_abandonp(&r->images[i]);
     free(r->images);
-    free(r->slot);
     free(r->dir);
     machine_free(r->machine);
 }
@@ -423,7 +420,6 @@ restore_files(struct repo *repo, const struct manifest *m,
         .manifest = m,
         .options = o,
         .cancel = cancel,
-        .slot = xmalloc(VOLUME_SLOT_BYTES),
     };
     struct restore_result result = {0};
     uint64_t begin = clock_mono_ns();

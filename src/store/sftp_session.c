@@ -22,63 +22,18 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "store/sftp_address.h"
+#include "store/sftp_internal.h"
 #include "store/store.h"
 #include "work/cancel.h"
 #include "work/rate.h"
 
-enum packet {
-    INIT = 1,
-    VERSION = 2,
-    OPEN = 3,
-    CLOSE = 4,
-    READ = 5,
-    WRITE = 6,
-    LSTAT = 7,
-    FSTAT = 8,
-    FSETSTAT = 10,
-    OPENDIR = 11,
-    READDIR = 12,
-    REMOVE = 13,
-    MKDIR = 14,
-    RENAME = 18,
-    STATUS = 101,
-    HANDLE = 102,
-    DATA = 103,
-    NAME = 104,
-    ATTRS = 105,
-    EXTENDED = 200
-};
-
 enum {
     PROTOCOL = 3,
-    ATTR_SIZE = 1,
-    ATTR_OWNER = 2,
-    ATTR_MODE = 4,
-    ATTR_TIMES = 8,
-    ATTR_EXTENDED = 1 << 31,
     EXTENSIONS_MAX = 1000,
-    NAMES_MAX = 1 << 20, /* of a reply, and of extended attributes */
     MESSAGE_MAX = 300,
     SAID_MAX = 4096, /* by ssh, on its standard error */
     ARGS_MAX = 32,
-    END_STEPS = 200, /* of 10 ms that ssh has to end */
-    EMPTY_REPLIES_MAX = 100
-};
-
-struct sftp {
-    pid_t pid;
-    int fd;   /* ssh's standard input and output */
-    int said; /* its standard error */
-    uint64_t stall_ms;
-    struct cancel *cancel;  /* borrowed, or NULL */
-    struct rate *up, *down; /* borrowed, or NULL */
-    bool cancelled;         /* it was seen to be raised ... */
-    struct deadline end;    /* ... and this is the end then */
-    char *address, *host;
-    uint32_t next_id;
-    bool has_fsync;
-    struct buf out, in;
-    char *message;
+    END_STEPS = 200 /* of 10 ms that ssh has to end */
 };
 
 /* ---- the program ------------------------------------------------------- */
@@ -291,8 +246,8 @@ await(struct sftp *s, short events, struct deadline until, struct err *e)
 }
 
 /* What is in s->out, and that is empty then. */
-static int
-flush(struct sftp *s, struct err *e)
+int
+sftp_flush(struct sftp *s, struct err *e)
 {
     size_t done = 0;
 
@@ -334,14 +289,8 @@ receive(struct sftp *s, uint8_t *p, size_t len, struct err *e)
     return 0;
 }
 
-struct reply {
-    uint8_t type;
-    uint32_t id;
-    struct cursor body;
-};
-
-static int
-nonsense(struct sftp *s, struct err *e)
+int
+sftp_nonsense(struct sftp *s, struct err *e)
 {
     return broken(s,
                   "makes no sense: is that an SFTP server, and does its "
@@ -349,9 +298,20 @@ nonsense(struct sftp *s, struct err *e)
                   e);
 }
 
-/* The next packet; its bytes are good until the one after. */
+/* Is this the answer to what was closed without waiting for it? */
+static bool
+was_for_later(struct sftp *s, uint32_t id)
+{
+    for (size_t i = 0; i < s->n_later; i++)
+        if (s->later[i] == id) {
+            s->later[i] = s->later[--s->n_later];
+            return true;
+        }
+    return false;
+}
+
 static int
-next(struct sftp *s, struct reply *r, struct err *e)
+next_packet(struct sftp *s, struct reply *r, struct err *e)
 {
     uint8_t head[4];
 
@@ -359,7 +319,7 @@ next(struct sftp *s, struct reply *r, struct err *e)
         return -1;
     uint32_t len = get_be32(head);
     if (len < 5 || len > SFTP_PACKET_MAX)
-        return nonsense(s, e);
+        return sftp_nonsense(s, e);
     buf_reset(&s->in);
     if (receive(s, buf_extend(&s->in, len), len, e) == -1)
         return -1;
@@ -369,9 +329,20 @@ next(struct sftp *s, struct reply *r, struct err *e)
     return 0;
 }
 
-/* The length is filled in by finish(). */
-static size_t
-begin(struct sftp *s, enum packet type, uint32_t id)
+/* The next packet; its bytes are good until the one after. */
+int
+sftp_next(struct sftp *s, struct reply *r, struct err *e)
+{
+    do {
+        if (next_packet(s, r, e) == -1)
+            return -1;
+    } while (was_for_later(s, r->id));
+    return 0;
+}
+
+/* The length is filled in by sftp_packet_end(). */
+size_t
+sftp_packet(struct sftp *s, enum packet type, uint32_t id)
 {
     size_t at = s->out.len;
 
@@ -381,21 +352,21 @@ begin(struct sftp *s, enum packet type, uint32_t id)
     return at;
 }
 
-static void
-add_bytes(struct sftp *s, const void *p, size_t len)
+void
+sftp_add_bytes(struct sftp *s, const void *p, size_t len)
 {
     buf_be32(&s->out, (uint32_t)len);
     buf_add(&s->out, p, len);
 }
 
-static void
-add_text(struct sftp *s, const char *text)
+void
+sftp_add_text(struct sftp *s, const char *text)
 {
-    add_bytes(s, text, strlen(text));
+    sftp_add_bytes(s, text, strlen(text));
 }
 
-static void
-finish(struct sftp *s, size_t at)
+void
+sftp_packet_end(struct sftp *s, size_t at)
 {
     put_be32(s->out.p + at, (uint32_t)(s->out.len - at - 4));
 }
@@ -406,30 +377,30 @@ ask(struct sftp *s, size_t at, struct reply *r, struct err *e)
 {
     uint32_t id = s->next_id - 1;
 
-    finish(s, at);
-    if (flush(s, e) == -1 || next(s, r, e) == -1)
+    sftp_packet_end(s, at);
+    if (sftp_flush(s, e) == -1 || sftp_next(s, r, e) == -1)
         return -1;
-    return r->id == id ? 0 : nonsense(s, e);
+    return r->id == id ? 0 : sftp_nonsense(s, e);
 }
 
-static const uint8_t *
-take_bytes(struct cursor *c, uint32_t *len)
+const uint8_t *
+sftp_take_bytes(struct cursor *c, uint32_t *len)
 {
     *len = cursor_be32(c);
     return cursor_bytes(c, *len);
 }
 
 /* The status in a reply that must be one. */
-static int
-status_of(struct sftp *s, struct reply *r, struct err *e)
+int
+sftp_status_of(struct sftp *s, struct reply *r, struct err *e)
 {
     uint32_t code = r->type == STATUS ? cursor_be32(&r->body) : 0, len = 0;
 
     if (r->type != STATUS || r->body.ran_short || code > INT32_MAX)
-        return nonsense(s, e);
+        return sftp_nonsense(s, e);
     if (code == SFTP_OK)
         return SFTP_OK;
-    const uint8_t *p = take_bytes(&r->body, &len);
+    const uint8_t *p = sftp_take_bytes(&r->body, &len);
     free(STEAL(s->message));
     if (p) {
         CLEANUP(freep) char *text = xstrndup((const char *)p, len);
@@ -438,79 +409,91 @@ status_of(struct sftp *s, struct reply *r, struct err *e)
     return (int)code;
 }
 
-static int
-ask_status(struct sftp *s, size_t at, struct err *e)
+int
+sftp_ask_status(struct sftp *s, size_t at, struct err *e)
 {
     struct reply r;
 
-    return ask(s, at, &r, e) == -1 ? -1 : status_of(s, &r, e);
+    return ask(s, at, &r, e) == -1 ? -1 : sftp_status_of(s, &r, e);
 }
 
-static int
-take_attrs(struct cursor *c, struct sftp_attrs *out)
+int
+sftp_take_attrs(struct cursor *c, struct sftp_attrs *out)
 {
     struct sftp_attrs a = {0};
     uint32_t flags = cursor_be32(c), n = 0;
 
-    if (flags & ATTR_SIZE)
+    if (flags & SFTP_ATTR_SIZE)
         a.size = cursor_be64(c);
-    if (flags & ATTR_OWNER)
+    if (flags & SFTP_ATTR_OWNER)
         (void)cursor_be64(c);
-    if (flags & ATTR_MODE)
+    if (flags & SFTP_ATTR_MODE)
         a.mode = cursor_be32(c);
-    if (flags & ATTR_TIMES) {
+    if (flags & SFTP_ATTR_TIMES) {
         (void)cursor_be32(c);
         a.mtime = cursor_be32(c);
     }
-    if (flags & (uint32_t)ATTR_EXTENDED)
+    if (flags & (uint32_t)SFTP_ATTR_EXTENDED)
         n = cursor_be32(c);
     for (uint32_t i = 0, len = 0; i < n && !c->ran_short; i++) {
-        (void)take_bytes(c, &len);
-        (void)take_bytes(c, &len);
+        (void)sftp_take_bytes(c, &len);
+        (void)sftp_take_bytes(c, &len);
     }
-    a.has_size = flags & ATTR_SIZE;
-    a.has_mode = flags & ATTR_MODE;
-    a.has_mtime = flags & ATTR_TIMES;
+    a.has_size = flags & SFTP_ATTR_SIZE;
+    a.has_mode = flags & SFTP_ATTR_MODE;
+    a.has_mtime = flags & SFTP_ATTR_TIMES;
     *out = a;
     return c->ran_short ? -1 : 0;
+}
+
+int
+sftp_attrs_of(struct sftp *s, struct reply *r, struct sftp_attrs *out,
+              struct err *e)
+{
+    struct sftp_attrs a;
+
+    if (r->type != ATTRS) {
+        int rc = sftp_status_of(s, r, e);
+        return rc == SFTP_OK ? sftp_nonsense(s, e) : rc;
+    }
+    if (sftp_take_attrs(&r->body, &a) == -1)
+        return sftp_nonsense(s, e);
+    *out = a;
+    return SFTP_OK;
+}
+
+int
+sftp_handle_of(struct sftp *s, struct reply *r, struct sftp_handle *out,
+               struct err *e)
+{
+    uint32_t len = 0;
+
+    if (r->type != HANDLE) {
+        int rc = sftp_status_of(s, r, e);
+        return rc == SFTP_OK ? sftp_nonsense(s, e) : rc;
+    }
+    const uint8_t *p = sftp_take_bytes(&r->body, &len);
+    if (!p || len > SFTP_HANDLE_MAX)
+        return sftp_nonsense(s, e);
+    memcpy(out->p, p, len);
+    out->len = len;
+    return SFTP_OK;
 }
 
 static int
 ask_attrs(struct sftp *s, size_t at, struct sftp_attrs *out, struct err *e)
 {
     struct reply r;
-    struct sftp_attrs a;
 
-    if (ask(s, at, &r, e) == -1)
-        return -1;
-    if (r.type != ATTRS) {
-        int rc = status_of(s, &r, e);
-        return rc == SFTP_OK ? nonsense(s, e) : rc;
-    }
-    if (take_attrs(&r.body, &a) == -1)
-        return nonsense(s, e);
-    *out = a;
-    return SFTP_OK;
+    return ask(s, at, &r, e) == -1 ? -1 : sftp_attrs_of(s, &r, out, e);
 }
 
 static int
 ask_handle(struct sftp *s, size_t at, struct sftp_handle *out, struct err *e)
 {
     struct reply r;
-    uint32_t len = 0;
 
-    if (ask(s, at, &r, e) == -1)
-        return -1;
-    if (r.type != HANDLE) {
-        int rc = status_of(s, &r, e);
-        return rc == SFTP_OK ? nonsense(s, e) : rc;
-    }
-    const uint8_t *p = take_bytes(&r.body, &len);
-    if (!p || len > SFTP_HANDLE_MAX)
-        return nonsense(s, e);
-    memcpy(out->p, p, len);
-    out->len = len;
-    return SFTP_OK;
+    return ask(s, at, &r, e) == -1 ? -1 : sftp_handle_of(s, &r, out, e);
 }
 
 /* ---- opening ----------------------------------------------------------- */
@@ -520,13 +503,13 @@ take_version(struct sftp *s, struct reply *r, struct err *e)
 {
     /* Where others have an id, this one has the version. */
     if (r->type != VERSION || r->id < PROTOCOL)
-        return nonsense(s, e);
+        return sftp_nonsense(s, e);
     for (int i = 0; cursor_left(&r->body) > 0; i++) {
         uint32_t len = 0, ignored = 0;
-        const uint8_t *name = take_bytes(&r->body, &len);
-        (void)take_bytes(&r->body, &ignored);
+        const uint8_t *name = sftp_take_bytes(&r->body, &len);
+        (void)sftp_take_bytes(&r->body, &ignored);
         if (r->body.ran_short || i == EXTENSIONS_MAX)
-            return nonsense(s, e);
+            return sftp_nonsense(s, e);
         static const char fsync_name[] = "fsync@openssh.com";
         if (len == strlen(fsync_name) && memcmp(name, fsync_name, len) == 0)
             s->has_fsync = true;
@@ -559,8 +542,8 @@ sftp_open(const struct sftp_address *where, const char *address,
         e->code = ERR_STORE;
         return -1;
     }
-    finish(s, begin(s, INIT, PROTOCOL));
-    if (flush(s, e) == -1 || next(s, &r, e) == -1 ||
+    sftp_packet_end(s, sftp_packet(s, INIT, PROTOCOL));
+    if (sftp_flush(s, e) == -1 || sftp_next(s, &r, e) == -1 ||
         take_version(s, &r, e) == -1)
         return -1;
     *out = STEAL(s);
@@ -569,21 +552,22 @@ sftp_open(const struct sftp_address *where, const char *address,
 
 /* ---- single requests --------------------------------------------------- */
 
-static size_t
-begin_path(struct sftp *s, enum packet type, const char *path)
+size_t
+sftp_packet_path(struct sftp *s, enum packet type, const char *path)
 {
-    size_t at = begin(s, type, s->next_id++);
+    size_t at = sftp_packet(s, type, s->next_id++);
 
-    add_text(s, path);
+    sftp_add_text(s, path);
     return at;
 }
 
-static size_t
-begin_handle(struct sftp *s, enum packet type, const struct sftp_handle *h)
+size_t
+sftp_packet_handle(struct sftp *s, enum packet type,
+                   const struct sftp_handle *h)
 {
-    size_t at = begin(s, type, s->next_id++);
+    size_t at = sftp_packet(s, type, s->next_id++);
 
-    add_bytes(s, h->p, h->len);
+    sftp_add_bytes(s, h->p, h->len);
     return at;
 }
 
@@ -591,289 +575,50 @@ int
 sftp_lstat(struct sftp *s, const char *path, struct sftp_attrs *out,
            struct err *e)
 {
-    return ask_attrs(s, begin_path(s, LSTAT, path), out, e);
+    return ask_attrs(s, sftp_packet_path(s, LSTAT, path), out, e);
+}
+
+size_t
+sftp_packet_open(struct sftp *s, const char *path, unsigned flags)
+{
+    size_t at = sftp_packet_path(s, OPEN, path);
+
+    /* SSH_FXF_CREAT is 8, SSH_FXF_EXCL 0x20 */
+    buf_be32(&s->out, flags);
+    if (flags & SFTP_CREATE_NEW) {
+        buf_be32(&s->out, SFTP_ATTR_MODE);
+        buf_be32(&s->out, 0600);
+    } else {
+        buf_be32(&s->out, 0);
+    }
+    return at;
 }
 
 int
 sftp_open_file(struct sftp *s, const char *path, unsigned flags,
                struct sftp_handle *out, struct err *e)
 {
-    size_t at = begin_path(s, OPEN, path);
-
-    /* SSH_FXF_CREAT is 8, SSH_FXF_EXCL 0x20 */
-    buf_be32(&s->out, flags);
-    if (flags & SFTP_CREATE_NEW) {
-        buf_be32(&s->out, ATTR_MODE);
-        buf_be32(&s->out, 0600);
-    } else {
-        buf_be32(&s->out, 0);
-    }
-    return ask_handle(s, at, out, e);
-}
-
-int
-sftp_open_folder(struct sftp *s, const char *path, struct sftp_handle *out,
-                 struct err *e)
-{
-    return ask_handle(s, begin_path(s, OPENDIR, path), out, e);
-}
-
-int
-sftp_stat_open(struct sftp *s, const struct sftp_handle *h,
-               struct sftp_attrs *out, struct err *e)
-{
-    return ask_attrs(s, begin_handle(s, FSTAT, h), out, e);
+    return ask_handle(s, sftp_packet_open(s, path, flags), out, e);
 }
 
 int
 sftp_close_handle(struct sftp *s, const struct sftp_handle *h, struct err *e)
 {
-    return ask_status(s, begin_handle(s, CLOSE, h), e);
+    return sftp_ask_status(s, sftp_packet_handle(s, CLOSE, h), e);
 }
 
 int
-sftp_make_folder(struct sftp *s, const char *path, struct err *e)
+sftp_close_later(struct sftp *s, const struct sftp_handle *h, struct err *e)
 {
-    size_t at = begin_path(s, MKDIR, path);
-
-    buf_be32(&s->out, ATTR_MODE);
-    buf_be32(&s->out, 0700);
-    return ask_status(s, at, e);
+    if (s->n_later == SFTP_LATER_MAX)
+        return sftp_close_handle(s, h, e) == -1 ? -1 : 0;
+    s->later[s->n_later++] = s->next_id;
+    sftp_packet_end(s, sftp_packet_handle(s, CLOSE, h));
+    return sftp_flush(s, e);
 }
 
 int
 sftp_remove(struct sftp *s, const char *path, struct err *e)
 {
-    return ask_status(s, begin_path(s, REMOVE, path), e);
-}
-
-int
-sftp_rename(struct sftp *s, const char *from, const char *to, struct err *e)
-{
-    size_t at = begin_path(s, RENAME, from);
-
-    add_text(s, to);
-    return ask_status(s, at, e);
-}
-
-int
-sftp_sync(struct sftp *s, const struct sftp_handle *h, struct err *e)
-{
-    if (!s->has_fsync)
-        return SFTP_OK;
-    size_t at = begin(s, EXTENDED, s->next_id++);
-    add_text(s, "fsync@openssh.com");
-    add_bytes(s, h->p, h->len);
-    return ask_status(s, at, e);
-}
-
-int
-sftp_resize(struct sftp *s, const struct sftp_handle *h, uint64_t size,
-            struct err *e)
-{
-    size_t at = begin_handle(s, FSETSTAT, h);
-
-    buf_be32(&s->out, ATTR_SIZE);
-    buf_be64(&s->out, size);
-    return ask_status(s, at, e);
-}
-
-/* ---- many requests under way ------------------------------------------- */
-
-struct part {
-    uint64_t offset;
-    size_t at, len; /* in the caller's bytes */
-    uint32_t id;
-    bool busy;
-};
-
-struct window {
-    struct part parts[SFTP_WINDOW];
-    unsigned busy;
-    size_t next; /* the first byte that nobody asked about */
-};
-
-static struct part *
-free_part(struct window *w)
-{
-    for (size_t i = 0; i < SFTP_WINDOW; i++)
-        if (!w->parts[i].busy)
-            return &w->parts[i];
-    return NULL;
-}
-
-static struct part *
-find_part(struct window *w, uint32_t id)
-{
-    for (size_t i = 0; i < SFTP_WINDOW; i++)
-        if (w->parts[i].busy && w->parts[i].id == id)
-            return &w->parts[i];
-    return NULL;
-}
-
-static void
-send_part(struct sftp *s, struct window *w, const struct sftp_handle *h,
-          struct part *p, const uint8_t *bytes)
-{
-    p->id = s->next_id;
-    if (!p->busy)
-        w->busy++;
-    p->busy = true;
-    size_t at = begin_handle(s, bytes ? WRITE : READ, h);
-    buf_be64(&s->out, p->offset);
-    if (bytes)
-        add_bytes(s, bytes + p->at, p->len);
-    else
-        buf_be32(&s->out, (uint32_t)p->len);
-    finish(s, at);
-}
-
-/* As many more as may be under way.  `bytes` NULL: reads. */
-static int
-send_more(struct sftp *s, struct window *w, const struct sftp_handle *h,
-          uint64_t offset, const uint8_t *bytes, size_t len, struct err *e)
-{
-    while (w->busy < SFTP_WINDOW && w->next < len) {
-        struct part *p = free_part(w);
-        p->at = w->next;
-        p->offset = offset + w->next;
-        p->len = (size_t)u64_min(SFTP_CHUNK, len - w->next);
-        w->next += p->len;
-        send_part(s, w, h, p, bytes);
-        if (bytes && flush(s, e) == -1)
-            return -1;
-    }
-    return flush(s, e);
-}
-
-int
-sftp_write(struct sftp *s, const struct sftp_handle *h, uint64_t offset,
-           const void *p, size_t len, struct err *e)
-{
-    struct window w = {0};
-    int result = SFTP_OK;
-    struct reply r;
-
-    while (result == SFTP_OK ? w.busy > 0 || w.next < len : w.busy > 0) {
-        if (result == SFTP_OK && send_more(s, &w, h, offset, p, len, e) == -1)
-            return -1;
-        if (next(s, &r, e) == -1)
-            return -1;
-        struct part *part = find_part(&w, r.id);
-        if (!part)
-            return nonsense(s, e);
-        int rc = status_of(s, &r, e);
-        if (rc == -1)
-            return -1;
-        if (rc != SFTP_OK && result == SFTP_OK)
-            result = rc;
-        part->busy = false;
-        w.busy--;
-    }
-    return result;
-}
-
-/* A reply to a READ: its bytes, of which there may be fewer than asked for;
- * then the rest is asked for again. */
-static int
-take_data(struct sftp *s, struct window *w, const struct sftp_handle *h,
-          struct part *part, struct reply *r, uint8_t *out, struct err *e)
-{
-    uint32_t len = 0;
-
-    if (r->type != DATA) {
-        int rc = status_of(s, r, e);
-        part->busy = false;
-        w->busy--;
-        return rc == SFTP_OK ? nonsense(s, e) : rc;
-    }
-    const uint8_t *p = take_bytes(&r->body, &len);
-    if (!p || len == 0 || len > part->len)
-        return nonsense(s, e);
-    memcpy(out + part->at, p, len);
-    part->at += len;
-    part->offset += len;
-    part->len -= len;
-    if (part->len > 0) {
-        send_part(s, w, h, part, NULL);
-        return flush(s, e) == -1 ? -1 : SFTP_OK;
-    }
-    part->busy = false;
-    w->busy--;
-    return SFTP_OK;
-}
-
-int
-sftp_read(struct sftp *s, const struct sftp_handle *h, uint64_t offset,
-          void *out, size_t len, struct err *e)
-{
-    struct window w = {0};
-    int result = SFTP_OK;
-    struct reply r;
-
-    while (result == SFTP_OK ? w.busy > 0 || w.next < len : w.busy > 0) {
-        if (result == SFTP_OK &&
-            send_more(s, &w, h, offset, NULL, len, e) == -1)
-            return -1;
-        if (next(s, &r, e) == -1)
-            return -1;
-        struct part *part = find_part(&w, r.id);
-        int rc = part ? take_data(s, &w, h, part, &r, out, e) : nonsense(s, e);
-        if (rc == -1)
-            return -1;
-        if (rc != SFTP_OK && result == SFTP_OK)
-            result = rc;
-    }
-    return result;
-}
-
-/* ---- folders ----------------------------------------------------------- */
-
-static int
-take_names(struct sftp *s, struct reply *r, sftp_entry_fn *fn, void *cookie,
-           uint32_t *out_n, struct err *e)
-{
-    uint32_t n = cursor_be32(&r->body);
-
-    if (n > NAMES_MAX)
-        return nonsense(s, e);
-    for (uint32_t i = 0; i < n; i++) {
-        struct sftp_attrs attrs = {0};
-        uint32_t len = 0, ignored = 0;
-        const uint8_t *p = take_bytes(&r->body, &len);
-        (void)take_bytes(&r->body, &ignored); /* as `ls -l` has it */
-        if (take_attrs(&r->body, &attrs) == -1 || !p)
-            return nonsense(s, e);
-        CLEANUP(freep) char *name = xstrndup((const char *)p, len);
-        /* A name with a NUL in it must not be taken for a shorter one. */
-        if (strlen(name) == len && fn(cookie, name, &attrs, e) != 0)
-            return -1;
-    }
-    *out_n = n;
-    return 0;
-}
-
-int
-sftp_read_folder(struct sftp *s, const struct sftp_handle *h, sftp_entry_fn *fn,
-                 void *cookie, struct err *e)
-{
-    struct reply r;
-
-    for (unsigned empty = 0;;) {
-        uint32_t n = 0;
-        if (ask(s, begin_handle(s, READDIR, h), &r, e) == -1)
-            return -1;
-        if (r.type == NAME) {
-            if (take_names(s, &r, fn, cookie, &n, e) == -1)
-                return -1;
-            empty = n == 0 ? empty + 1 : 0;
-            if (empty == EMPTY_REPLIES_MAX)
-                return nonsense(s, e);
-            continue;
-        }
-        int rc = status_of(s, &r, e);
-        if (rc == SFTP_OK)
-            return nonsense(s, e);
-        return rc == SFTP_EOF ? SFTP_OK : rc;
-    }
+    return sftp_ask_status(s, sftp_packet_path(s, REMOVE, path), e);
 }

@@ -10,6 +10,9 @@
  *          more use: it ended, stalled, or made no sense.  It is to be closed
  *          then.
  * Bounds:  a packet SFTP_PACKET_MAX bytes; waits `stall_ms`.
+ * Trips:   a distant server takes long to answer, so what does not depend on an
+ *          answer is not kept until it is there.  A server must do requests of
+ *          one file in the order that they come in (draft, section 6.1).
  * Threads: one at a time.
  */
 #ifndef STORE_SFTP_SESSION_H
@@ -29,7 +32,8 @@ enum {
     SFTP_PACKET_MAX = 256 << 10,
     SFTP_HANDLE_MAX = 256, /* the draft's limit */
     SFTP_CHUNK = 32 << 10, /* of a read or write: any server takes it */
-    SFTP_WINDOW = 64       /* requests under way */
+    SFTP_WINDOW = 64,      /* requests under way */
+    SFTP_FOLDERS_MAX = 16  /* made at a time */
 };
 
 enum sftp_status {
@@ -79,36 +83,86 @@ int sftp_lstat(struct sftp *s, const char *path, struct sftp_attrs *out,
                struct err *e);
 int sftp_open_file(struct sftp *s, const char *path, unsigned flags,
                    struct sftp_handle *out, struct err *e);
-int sftp_open_folder(struct sftp *s, const char *path, struct sftp_handle *out,
-                     struct err *e);
-int sftp_stat_open(struct sftp *s, const struct sftp_handle *h,
-                   struct sftp_attrs *out, struct err *e);
+/* The same for reading, and whether there is `place`, in one trip. */
+int sftp_open_object(struct sftp *s, const char *path, struct sftp_handle *out,
+                     const char *place, int *out_place, struct err *e);
 int sftp_close_handle(struct sftp *s, const struct sftp_handle *h,
                       struct err *e);
+/* Of what was only read: nobody waits for the answer.  -1 if it is broken. */
+int sftp_close_later(struct sftp *s, const struct sftp_handle *h,
+                     struct err *e);
 int sftp_make_folder(struct sftp *s, const char *path, struct err *e);
 int sftp_remove(struct sftp *s, const char *path, struct err *e);
 /* Never replaces what is there (draft, section 6.5). */
 int sftp_rename(struct sftp *s, const char *from, const char *to,
                 struct err *e);
-/* SFTP_OK where the server does not offer it. */
-int sftp_sync(struct sftp *s, const struct sftp_handle *h, struct err *e);
-/* The file's size; sets its time to the server's. */
-int sftp_resize(struct sftp *s, const struct sftp_handle *h, uint64_t size,
-                struct err *e);
 
-/* All of it, with many requests under way. */
-int sftp_write(struct sftp *s, const struct sftp_handle *h, uint64_t offset,
-               const void *p, size_t len, struct err *e);
-/* SFTP_EOF if the file ends before. */
+/* Look at `path`, and whether there is `place`, in one trip.  The status of the
+ * first, or -1. */
+int sftp_look(struct sftp *s, const char *path, struct sftp_attrs *out,
+              const char *place, int *out_place, struct err *e);
+
+/* What a new file needs, in one trip: look at the name that it will have, make
+ * these folders, as far as they are missing, and create it under another name.
+ * 0, or -1. */
+struct sftp_new {
+    const char *path, *temp;
+    char *folders[SFTP_FOLDERS_MAX]; /* outer ones first; borrowed */
+    size_t n_folders;
+    /* The results: */
+    int looked, opened; /* enum sftp_status */
+    struct sftp_attrs attrs;
+    struct sftp_handle handle;
+};
+int sftp_create(struct sftp *s, struct sftp_new *n, struct err *e);
+
+/* All of it from the file's begin on, with many requests under way.  Then it
+ * is given the server's time, which is what writing the last byte again does,
+ * and made durable, where the server offers fsync@openssh.com. */
+int sftp_write(struct sftp *s, const struct sftp_handle *h, const void *p,
+               size_t len, struct err *e);
+
+/* Of a file that has the `len` bytes at p already: the server's time, durable,
+ * closed, in one trip. */
+int sftp_finish(struct sftp *s, const struct sftp_handle *h, const void *p,
+                size_t len, struct err *e);
+/* The same behind a rename, whose own status is the result if it fails: then
+ * the file is closed too.  Else that of the rest, and *out_renamed is set. */
+int sftp_publish(struct sftp *s, const char *from, const char *to,
+                 const struct sftp_handle *h, const void *p, size_t len,
+                 bool *out_renamed, struct err *e);
+
+/* With many requests under way; SFTP_EOF if the file ends before.  What the
+ * file is, is asked for with the first of them unless `attrs` is NULL; its
+ * status is *out_attrs. */
 int sftp_read(struct sftp *s, const struct sftp_handle *h, uint64_t offset,
-              void *out, size_t len, struct err *e);
+              void *out, size_t len, struct sftp_attrs *attrs, int *out_attrs,
+              struct err *e);
+
+/* What the file is, and the first SFTP_CHUNK bytes or less of it, in one trip.
+ */
+int sftp_read_first(struct sftp *s, const struct sftp_handle *h,
+                    struct sftp_attrs *attrs, uint8_t out[SFTP_CHUNK],
+                    size_t *out_len, struct err *e);
 
 /* An entry of a folder; `name` is as the server says.  Another result than 0
  * ends the reading, with -1 and what was put into `e`. */
 typedef int sftp_entry_fn(void *cookie, const char *name,
                           const struct sftp_attrs *attrs, struct err *e);
-/* SFTP_OK at the folder's end. */
-int sftp_read_folder(struct sftp *s, const struct sftp_handle *h,
-                     sftp_entry_fn *fn, void *cookie, struct err *e);
+
+struct sftp_folder {
+    const char *path;
+    void *cookie; /* of fn */
+    int status;   /* SFTP_OK: all of it was told */
+    struct sftp_handle handle;
+    bool ended;
+    uint32_t end_id;
+    unsigned empty;
+};
+/* Read up to SFTP_FOLDERS_MAX folders at a time, in two trips if they are
+ * small.  *out_place as sftp_look.  0, or -1. */
+int sftp_read_folders(struct sftp *s, struct sftp_folder *folders, size_t n,
+                      sftp_entry_fn *fn, const char *place, int *out_place,
+                      struct err *e);
 
 #endif

@@ -101,9 +101,13 @@ bucket_missing(struct s3_store *s, struct err *e)
     return s3_http_call(s->http, &q, &r, e) == -1 ? settle(e) : 0;
 }
 
+/* After a 404 for an object; what has a body says whether it is that. */
 static int
-missing(struct s3_store *s, const char *name, struct err *e)
+missing(struct s3_store *s, const char *name, const struct s3_reply *r,
+        struct err *e)
 {
+    if (strcmp(r->error.code, "NoSuchKey") == 0)
+        return store_fail_noent(&s->base, name, e);
     return bucket_missing(s, e) == -1 ? -1
                                       : store_fail_noent(&s->base, name, e);
 }
@@ -231,7 +235,7 @@ check_range(struct s3_store *s, const char *name, uint64_t offset, size_t len,
     int rc = head(s, name, &r, e);
 
     if (rc != 1)
-        return rc == 0 ? missing(s, name, e) : -1;
+        return rc == 0 ? missing(s, name, &r, e) : -1;
     if (range_inside(offset, len, r.length))
         return 0;
     return store_fail_short(&s->base, name, r.length, offset, len, e);
@@ -263,7 +267,7 @@ s3_get(struct store *st, const char *name, uint64_t offset, void *out,
         if (s3_http_call(s->http, &q, &r, e) == -1)
             return settle(e);
         if (r.status == 404)
-            return missing(s, name, e);
+            return missing(s, name, &r, e);
         const char *why = "the storage says that it is shorter, and it is not";
         if (r.status == 416) {
             if (check_range(s, name, offset, len, e) == -1)
@@ -296,7 +300,7 @@ s3_get_all(struct store *st, const char *name, struct buf *out, struct err *e)
         if (s3_http_call(s->http, &q, &r, e) == -1)
             return settle(e);
         if (r.status == 404)
-            return missing(s, name, e);
+            return missing(s, name, &r, e);
         if (r.status == 200 && r.has_length && out->len - before == r.length)
             return 0;
         out->len = before;
@@ -319,7 +323,7 @@ s3_remove(struct store *st, const char *name, struct err *e)
     /* DELETE says the same whether there was one or not. */
     int there = head(s, name, &r, e);
     if (there != 1)
-        return there == 0 ? missing(s, name, e) : -1;
+        return there == 0 ? missing(s, name, &r, e) : -1;
     if (s3_http_call(s->http, &q, &r, e) == -1)
         return e->code == ERR_DENIED ? -1 : settle(e);
     if (r.status == 204 || r.status == 200 || r.status == 404)
@@ -334,6 +338,7 @@ struct lister {
     char *prefix; /* in the bucket */
     char *last;   /* the key before; NULL at first */
     char *token;
+    unsigned max_keys; /* of a page; 0: S3_PAGE_MAX_KEYS */
     unsigned empty;
     store_list_fn *fn;
     void *cookie;
@@ -353,10 +358,11 @@ page_query(const struct lister *l)
     CLEANUP(freep) char *prefix = s3_encode(l->prefix, false);
     CLEANUP(freep) char *token = l->token ? s3_encode(l->token, false) : NULL;
 
-    return xasprintf("%s%s%sencoding-type=url&list-type=2&max-keys=%d&"
+    return xasprintf("%s%s%sencoding-type=url&list-type=2&max-keys=%u&"
                      "prefix=%s",
                      token ? "continuation-token=" : "", token ? token : "",
-                     token ? "&" : "", (int)S3_PAGE_MAX_KEYS, prefix);
+                     token ? "&" : "",
+                     l->max_keys ? l->max_keys : S3_PAGE_MAX_KEYS, prefix);
 }
 
 /* Is it part of what was asked for, and behind all that came before? */
@@ -378,8 +384,9 @@ wrong_page(const struct lister *l, const struct s3_page *page)
     return NULL;
 }
 
+/* As s3_http_once has it: ERR_NOENT is a missing bucket. */
 static int
-read_page(struct lister *l, struct s3_page *out, struct err *e)
+try_page(struct lister *l, struct s3_page *out, struct err *e)
 {
     CLEANUP(s3_reply_done) struct s3_reply r = {0};
     CLEANUP(freep) char *query = page_query(l);
@@ -391,7 +398,7 @@ read_page(struct lister *l, struct s3_page *out, struct err *e)
     for (;;) {
         CLEANUP(s3_page_done) struct s3_page page = {0};
         if (s3_http_call(s->http, &q, &r, e) == -1)
-            return settle(e);
+            return -1;
         const char *why = NULL;
         struct err odd = {0};
         if (r.status != 200)
@@ -410,6 +417,12 @@ read_page(struct lister *l, struct s3_page *out, struct err *e)
         if (!odd_again(s, &t, &r, e))
             return -1;
     }
+}
+
+static int
+read_page(struct lister *l, struct s3_page *out, struct err *e)
+{
+    return try_page(l, out, e) == -1 ? settle(e) : 0;
 }
 
 static int
@@ -532,14 +545,11 @@ probe(struct s3_store *s, struct err *e)
     CLEANUP(s3_page_done) struct s3_page page = {0};
     CLEANUP(lister_done)
     struct lister l = {.s = s,
-                       .prefix = xstrdup(s3_http_where(s->http)->prefix)};
-    CLEANUP(s3_reply_done) struct s3_reply r = {0};
-    CLEANUP(freep) char *query = page_query(&l);
-    struct s3_request q = {
-        .what = "look for the bucket", .method = "GET", .query = query};
+                       .prefix = xstrdup(s3_http_where(s->http)->prefix),
+                       .max_keys = 1};
 
-    if (s3_http_call(s->http, &q, &r, e) == 0)
-        return read_page(&l, &page, e) == -1 ? -1 : 1;
+    if (try_page(&l, &page, e) == 0)
+        return 1;
     if (e->code == ERR_NOENT) {
         err_clear(e);
         return 0;

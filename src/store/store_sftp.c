@@ -35,16 +35,13 @@
 #include "base/rand.h"
 #include "store/sftp_address.h"
 #include "store/sftp_session.h"
-#include "store/store_internal.h"
+#include "store/store_sftp_internal.h"
 #include "work/cancel.h"
 
 enum {
-    SESSIONS_MAX = 4,
+    SESSIONS_MAX = 8,
     TRIES = 5,
-    NS_PER_S = 1000000000,
     TEMP_NAME_LEN = 64,
-    ENTRIES_MAX = 1 << 20, /* of one folder */
-    BROKEN = -2            /* the connection; another may do it */
 };
 
 const struct sftp_patience sftp_patience_usual = {.stall_ms = 60000,
@@ -53,21 +50,6 @@ const struct sftp_patience sftp_patience_usual = {.stall_ms = 60000,
 struct idle {
     struct sftp *session;
     struct idle *next;
-};
-
-struct sftp_store {
-    struct store base;
-    struct sftp_address where;
-    struct sftp_patience patience;
-    const char *root;      /* "" for "/" */
-    struct cancel *cancel; /* borrowed, or NULL; so are the next two */
-    struct rate *up, *down;
-    pthread_mutex_t lock;
-    pthread_cond_t freed;
-    struct idle *idle; /* lock; as all below */
-    unsigned sessions; /* that are open */
-    bool worked;       /* one was, ever */
-    void *folders;     /* that we know to be there; by tsearch(3) */
 };
 
 /* ---- sessions ---------------------------------------------------------- */
@@ -141,12 +123,8 @@ wait_before(const struct sftp_store *s, unsigned tries)
         (void)poll(&p, 1, deadline_poll_ms(end));
 }
 
-/* >= 0, -1 with e, or BROKEN with e. */
-typedef int call_fn(struct sftp_store *s, struct sftp *x, void *arg,
-                    unsigned tries, struct err *e);
-
 static int
-call_once(struct sftp_store *s, call_fn *fn, void *arg, unsigned tries,
+call_once(struct sftp_store *s, sftp_call_fn *fn, void *arg, unsigned tries,
           struct err *e)
 {
     struct sftp *x = take_idle(s);
@@ -154,11 +132,11 @@ call_once(struct sftp_store *s, call_fn *fn, void *arg, unsigned tries,
     if (!x && sftp_open(&s->where, s->base.address, s->patience.stall_ms,
                         s->cancel, &x, e) == -1) {
         give(s, NULL);
-        return has_worked(s) ? BROKEN : -1;
+        return has_worked(s) ? SFTP_BROKEN : -1;
     }
     sftp_begin(x, s->cancel, s->up, s->down);
     int rc = fn(s, x, arg, tries, e);
-    if (rc == BROKEN) {
+    if (rc == SFTP_BROKEN) {
         sftp_close(x);
         x = NULL;
     }
@@ -166,12 +144,13 @@ call_once(struct sftp_store *s, call_fn *fn, void *arg, unsigned tries,
     return rc;
 }
 
-static int
-call(struct sftp_store *s, call_fn *fn, void *arg, struct err *e)
+int
+sftp_store_call(struct sftp_store *s, sftp_call_fn *fn, void *arg,
+                struct err *e)
 {
     for (unsigned tries = 0;; tries++) {
         int rc = call_once(s, fn, arg, tries, e);
-        if (rc != BROKEN)
+        if (rc != SFTP_BROKEN)
             return rc;
         if (tries + 1 == TRIES)
             return err_hint(e, "tried %d times", (int)TRIES);
@@ -201,72 +180,81 @@ status_text(int status)
     }
 }
 
-/* BROKEN for a status of -1, whose error is there; else -1. */
-static int
-fail(const struct sftp_store *s, const struct sftp *x, int status,
-     const char *what, const char *name, struct err *e)
+/* SFTP_BROKEN for a status of -1, whose error is there; else -1. */
+int
+sftp_store_fail(const struct sftp_store *s, const struct sftp *x, int status,
+                const char *what, const char *name, struct err *e)
 {
     const char *says = sftp_message(x);
 
     if (status == -1)
-        return BROKEN;
+        return SFTP_BROKEN;
     return err_set(e, ERR_STORE, "cannot %s %s in %s: %s%s%s%s", what, name,
                    s->base.address, status_text(status), *says ? " (" : "",
                    says, *says ? ")" : "");
 }
 
-static char *
-path_of(const struct sftp_store *s, const char *name)
+char *
+sftp_store_path(const struct sftp_store *s, const char *name)
 {
     return xasprintf("%s/%s", s->root, name);
 }
 
-/* 0 if the place is still there, else as fail(). */
+/* Is the place itself still there?  0, else as sftp_store_fail(). */
+int
+sftp_store_judge_place(struct sftp_store *s, const struct sftp *x, int status,
+                       struct err *e)
+{
+    if (status == SFTP_NO_SUCH_FILE)
+        return err_set(e, ERR_STORE, "the folder %s was removed",
+                       s->base.address);
+    return status == SFTP_OK
+               ? 0
+               : sftp_store_fail(s, x, status, "look at", "the folder", e);
+}
+
 static int
 check_place(struct sftp_store *s, struct sftp *x, struct err *e)
 {
-    CLEANUP(freep) char *path = path_of(s, ".");
+    CLEANUP(freep) char *path = sftp_store_path(s, ".");
     struct sftp_attrs a;
-    int rc = sftp_lstat(x, path, &a, e);
+    int status = sftp_lstat(x, path, &a, e);
 
-    if (rc == SFTP_NO_SUCH_FILE)
-        return err_set(e, ERR_STORE, "the folder %s was removed",
-                       s->base.address);
-    return rc == SFTP_OK ? 0 : fail(s, x, rc, "look at", "the folder", e);
+    return sftp_store_judge_place(s, x, status, e);
 }
 
-/* Look at an object: 1, 0 if there is none, else as fail(). */
+/* What a look at an object has found: 1, 0 if there is none, else as
+ * sftp_store_fail(). */
 static int
-look(struct sftp_store *s, struct sftp *x, const char *name,
-     struct sftp_attrs *out, struct err *e)
+judge(struct sftp_store *s, const struct sftp *x, const char *name, int status,
+      const struct sftp_attrs *a, struct err *e)
 {
-    CLEANUP(freep) char *path = path_of(s, name);
-    struct sftp_attrs a;
-    int rc = sftp_lstat(x, path, &a, e);
-
-    if (rc == SFTP_NO_SUCH_FILE)
+    if (status == SFTP_NO_SUCH_FILE)
         return 0;
-    if (rc != SFTP_OK)
-        return fail(s, x, rc, "look at object", name, e);
-    if (!a.has_mode || !a.has_size || !a.has_mtime)
+    if (status != SFTP_OK)
+        return sftp_store_fail(s, x, status, "look at object", name, e);
+    if (!a->has_mode || !a->has_size || !a->has_mtime)
         return err_set(e, ERR_STORE,
                        "cannot look at object %s in %s: the server does not "
                        "tell its kind, size and time",
                        name, s->base.address);
-    if (S_ISDIR(a.mode))
+    if (S_ISDIR(a->mode))
         return 0;
-    if (!S_ISREG(a.mode))
+    if (!S_ISREG(a->mode))
         return err_set(e, ERR_STORE, "%s in %s is neither a file nor a folder",
                        name, s->base.address);
-    *out = a;
     return 1;
 }
 
-static struct store_stat
-stat_of(const struct sftp_attrs *a)
+/* Look at an object, as judge(). */
+static int
+look(struct sftp_store *s, struct sftp *x, const char *name,
+     struct sftp_attrs *out, struct err *e)
 {
-    return (struct store_stat){.size_bytes = a->size,
-                               .mtime_ns = (int64_t)a->mtime * NS_PER_S};
+    CLEANUP(freep) char *path = sftp_store_path(s, name);
+    int status = sftp_lstat(x, path, out, e);
+
+    return judge(s, x, name, status, out, e);
 }
 
 /* ---- folders ----------------------------------------------------------- */
@@ -309,11 +297,11 @@ make_folders(struct sftp_store *s, struct sftp *x, const char *name, bool again,
 {
     for (const char *c = strchr(name, '/'); c; c = strchr(c + 1, '/')) {
         CLEANUP(freep) char *folder = xstrndup(name, (size_t)(c - name));
-        CLEANUP(freep) char *path = path_of(s, folder);
+        CLEANUP(freep) char *path = sftp_store_path(s, folder);
         if (!again && is_known(s, folder))
             continue;
         if (sftp_make_folder(x, path, e) == -1)
-            return BROKEN;
+            return SFTP_BROKEN;
         remember(s, folder);
     }
     return 0;
@@ -344,59 +332,14 @@ choose_temp(struct put *w)
                    (unsigned long long)rand_u64());
 }
 
-/* The server's time, now, on what is written already; and durable. */
-static int
-stamp(struct sftp *x, const struct sftp_handle *h, const struct put *w,
-      struct err *e)
-{
-    int rc = w->len > 0 ? sftp_write(x, h, w->len - 1, w->p + w->len - 1, 1, e)
-                        : sftp_resize(x, h, 0, e);
-
-    return rc == SFTP_OK ? sftp_sync(x, h, e) : rc;
-}
-
-static int
-create_temp(struct sftp_store *s, struct sftp *x, struct put *w,
-            struct sftp_handle *h, struct err *e)
-{
-    choose_temp(w);
-    CLEANUP(freep) char *path = path_of(s, w->temp);
-    unsigned flags = SFTP_WRITE | SFTP_CREATE_NEW;
-    int rc = sftp_open_file(x, path, flags, h, e);
-
-    if (rc != SFTP_NO_SUCH_FILE)
-        return rc;
-    if (make_folders(s, x, w->temp, true, e) == BROKEN)
-        return -1;
-    return sftp_open_file(x, path, flags, h, e);
-}
-
 /* Drop what was begun.  The status it failed with stays. */
 static void
 drop_temp(struct sftp_store *s, struct sftp *x, const struct put *w)
 {
-    CLEANUP(freep) char *path = path_of(s, w->temp);
+    CLEANUP(freep) char *path = sftp_store_path(s, w->temp);
     struct err ignored = {0};
 
     (void)sftp_remove(x, path, &ignored);
-}
-
-static int
-rename_temp(struct sftp_store *s, struct sftp *x, struct put *w, struct err *e)
-{
-    CLEANUP(freep) char *from = path_of(s, w->temp);
-    CLEANUP(freep) char *to = path_of(s, w->name);
-
-    if (make_folders(s, x, w->name, false, e) == BROKEN)
-        return -1;
-    w->renaming = true;
-    int rc = sftp_rename(x, from, to, e);
-    if (rc != SFTP_NO_SUCH_FILE)
-        return rc;
-    /* Somebody removed a folder that we had made. */
-    if (make_folders(s, x, w->name, true, e) == BROKEN)
-        return -1;
-    return sftp_rename(x, from, to, e);
 }
 
 /* After a rename that was refused: is the name taken? */
@@ -410,24 +353,22 @@ why_not_renamed(struct sftp_store *s, struct sftp *x, struct put *w, int status,
     drop_temp(s, x, w);
     if (taken == 1)
         return store_fail_exists(&s->base, w->name, e);
-    return taken == 0 ? fail(s, x, status, "publish object", w->name, e)
-                      : taken;
+    return taken == 0
+               ? sftp_store_fail(s, x, status, "publish object", w->name, e)
+               : taken;
 }
 
-/* It has its name; a time that is too old would be a lie. */
+/* It has its name.  What the rest came to: a time that is too old would be a
+ * lie. */
 static int
-finish(struct sftp_store *s, struct sftp *x, const struct put *w,
-       const struct sftp_handle *h, struct err *e)
+finished(struct sftp_store *s, struct sftp *x, const struct put *w, int rc,
+         struct err *e)
 {
-    int rc = stamp(x, h, w, e);
-
-    if (rc == SFTP_OK)
-        rc = sftp_close_handle(x, h, e);
     if (rc == SFTP_OK)
         return 0;
-    int failed = fail(s, x, rc, "make durable object", w->name, e);
-    if (failed != BROKEN) {
-        CLEANUP(freep) char *path = path_of(s, w->name);
+    int failed = sftp_store_fail(s, x, rc, "make durable object", w->name, e);
+    if (failed != SFTP_BROKEN) {
+        CLEANUP(freep) char *path = sftp_store_path(s, w->name);
         struct err ignored = {0};
         (void)sftp_remove(x, path, &ignored);
     }
@@ -435,11 +376,11 @@ finish(struct sftp_store *s, struct sftp *x, const struct put *w,
 }
 
 /* An earlier try may have published it: 0 and it is finished; 1 if not; or as
- * fail(). */
+ * sftp_store_fail(). */
 static int
 take_up(struct sftp_store *s, struct sftp *x, struct put *w, struct err *e)
 {
-    CLEANUP(freep) char *path = path_of(s, w->name);
+    CLEANUP(freep) char *path = sftp_store_path(s, w->name);
     struct sftp_attrs a;
     struct sftp_handle h;
     int temp = look(s, x, w->temp, &a, e);
@@ -458,25 +399,103 @@ take_up(struct sftp_store *s, struct sftp *x, struct put *w, struct err *e)
         return store_fail_exists(&s->base, w->name, e);
     int rc = sftp_open_file(x, path, SFTP_WRITE, &h, e);
     if (rc != SFTP_OK)
-        return fail(s, x, rc, "open object", w->name, e);
-    return finish(s, x, w, &h, e);
+        return sftp_store_fail(s, x, rc, "open object", w->name, e);
+    rc = sftp_finish(x, &h, w->p, w->len, e);
+    return finished(s, x, w, rc, e);
+}
+
+/* The folders of `name` that nobody knows to be there, or all, to be made with
+ * what comes next; owned by the caller. */
+static void
+add_folders(struct sftp_store *s, struct sftp_new *n, const char *name,
+            bool again)
+{
+    for (const char *c = strchr(name, '/'); c; c = strchr(c + 1, '/')) {
+        CLEANUP(freep) char *folder = xstrndup(name, (size_t)(c - name));
+        if (n->n_folders < SFTP_FOLDERS_MAX && (again || !is_known(s, folder)))
+            n->folders[n->n_folders++] = sftp_store_path(s, folder);
+    }
+}
+
+static void
+new_done(struct sftp_new *n)
+{
+    for (size_t i = 0; i < n->n_folders; i++)
+        free(n->folders[i]);
+}
+
+static void
+remember_all(struct sftp_store *s, const char *name)
+{
+    for (const char *c = strchr(name, '/'); c; c = strchr(c + 1, '/')) {
+        CLEANUP(freep) char *folder = xstrndup(name, (size_t)(c - name));
+        remember(s, folder);
+    }
+}
+
+/* Look whether the name is taken, and create the temporary file. */
+static int
+create_once(struct sftp_store *s, struct sftp *x, struct put *w, bool again,
+            struct sftp_new *out, struct err *e)
+{
+    CLEANUP(freep) char *path = sftp_store_path(s, w->name);
+    CLEANUP(freep) char *temp = sftp_store_path(s, w->temp);
+    CLEANUP(new_done) struct sftp_new n = {.path = path, .temp = temp};
+
+    add_folders(s, &n, w->temp, again);
+    add_folders(s, &n, w->name, again);
+    if (sftp_create(x, &n, e) == -1)
+        return -1;
+    /* What failed shows when they are used; a name with more of them than go
+     * with one trip makes the rest then. */
+    remember_all(s, w->temp);
+    if (n.n_folders < SFTP_FOLDERS_MAX)
+        remember_all(s, w->name);
+    *out = n;
+    out->path = out->temp = NULL;
+    out->n_folders = 0;
+    return 0;
+}
+
+static int
+create_temp(struct sftp_store *s, struct sftp *x, struct put *w,
+            struct sftp_handle *h, struct err *e)
+{
+    struct sftp_new n = {0};
+    struct err ignored = {0};
+
+    choose_temp(w);
+    if (create_once(s, x, w, false, &n, e) == -1 ||
+        (n.looked != SFTP_OK && n.opened == SFTP_NO_SUCH_FILE &&
+         create_once(s, x, w, true, &n, e) == -1))
+        return SFTP_BROKEN;
+    int there = judge(s, x, w->name, n.looked, &n.attrs, e);
+    if (there == 0 && n.opened == SFTP_OK) {
+        *h = n.handle;
+        return 0;
+    }
+    if (n.opened == SFTP_OK) {
+        if (sftp_close_later(x, &n.handle, &ignored) == 0)
+            drop_temp(s, x, w);
+    }
+    if (there == 1)
+        return store_fail_exists(&s->base, w->name, e);
+    return there == 0 ? sftp_store_fail(s, x, n.opened,
+                                        "create a temporary file for object",
+                                        w->name, e)
+                      : there;
 }
 
 static int
 write_temp(struct sftp_store *s, struct sftp *x, struct put *w,
-           struct sftp_handle *h, struct err *e)
+           const struct sftp_handle *h, struct err *e)
 {
-    int rc = create_temp(s, x, w, h, e);
+    int rc = sftp_write(x, h, w->p, w->len, e);
 
-    if (rc != SFTP_OK)
-        return fail(s, x, rc, "create a temporary file for object", w->name, e);
-    rc = sftp_write(x, h, 0, w->p, w->len, e);
-    if (rc == SFTP_OK)
-        rc = stamp(x, h, w, e);
     if (rc == SFTP_OK)
         return 0;
-    int failed = fail(s, x, rc, "write object", w->name, e);
-    if (failed != BROKEN) {
+    int failed = sftp_store_fail(s, x, rc, "write object", w->name, e);
+    if (failed != SFTP_BROKEN) {
         struct err ignored = {0};
         (void)sftp_close_handle(x, h, &ignored);
         drop_temp(s, x, w);
@@ -486,13 +505,34 @@ write_temp(struct sftp_store *s, struct sftp *x, struct put *w,
     return failed;
 }
 
+/* It has been written.  As sftp_publish; the handle is closed in any case. */
+static int
+rename_temp(struct sftp_store *s, struct sftp *x, struct put *w,
+            struct sftp_handle *h, bool *out_renamed, struct err *e)
+{
+    CLEANUP(freep) char *from = sftp_store_path(s, w->temp);
+    CLEANUP(freep) char *to = sftp_store_path(s, w->name);
+
+    w->renaming = true;
+    int rc = sftp_publish(x, from, to, h, w->p, w->len, out_renamed, e);
+    if (rc != SFTP_NO_SUCH_FILE || *out_renamed)
+        return rc;
+    /* Somebody removed a folder that we had made. */
+    if (make_folders(s, x, w->name, true, e) == SFTP_BROKEN)
+        return -1;
+    rc = sftp_open_file(x, from, SFTP_WRITE, h, e);
+    return rc == SFTP_OK
+               ? sftp_publish(x, from, to, h, w->p, w->len, out_renamed, e)
+               : rc;
+}
+
 static int
 put_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
          struct err *e)
 {
     struct put *w = arg;
     struct sftp_handle h;
-    struct sftp_attrs a;
+    bool renamed = false;
 
     if (tries > 0 && w->renaming) {
         int rc = take_up(s, x, w, e);
@@ -501,24 +541,15 @@ put_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
     } else if (tries > 0 && w->temp[0]) {
         drop_temp(s, x, w);
     }
-    int there = look(s, x, w->name, &a, e);
-    if (there == 1)
-        return store_fail_exists(&s->base, w->name, e);
-    if (there != 0)
-        return there;
-    int rc = write_temp(s, x, w, &h, e);
+    int rc = create_temp(s, x, w, &h, e);
+    if (rc == 0)
+        rc = write_temp(s, x, w, &h, e);
     if (rc != 0)
         return rc;
-    rc = rename_temp(s, x, w, e);
-    if (rc == SFTP_OK)
-        return finish(s, x, w, &h, e);
+    rc = rename_temp(s, x, w, &h, &renamed, e);
     if (rc == -1)
-        return BROKEN;
-    int failed = why_not_renamed(s, x, w, rc, e);
-    struct err ignored = {0};
-    if (failed != BROKEN && sftp_close_handle(x, &h, &ignored) == -1)
-        return failed; /* the next call finds the connection broken */
-    return failed;
+        return SFTP_BROKEN;
+    return renamed ? finished(s, x, w, rc, e) : why_not_renamed(s, x, w, rc, e);
 }
 
 static int
@@ -527,7 +558,7 @@ sftp_store_put(struct store *st, const char *name, const void *p, size_t len,
 {
     struct put w = {.name = name, .p = p, .len = len};
 
-    return call((struct sftp_store *)st, put_call, &w, e);
+    return sftp_store_call((struct sftp_store *)st, put_call, &w, e);
 }
 
 /* ---- reading ----------------------------------------------------------- */
@@ -542,37 +573,76 @@ struct get {
     size_t before; /* to->len */
 };
 
+/* 1 if it is an object whose size is known, 0 if it is none. */
 static int
-read_open(struct sftp_store *s, struct sftp *x, struct get *g,
-          const struct sftp_handle *h, struct err *e)
+judge_open(struct sftp_store *s, const struct sftp *x, const struct get *g,
+           int status, const struct sftp_attrs *a, struct err *e)
 {
-    struct sftp_attrs a;
-    int rc = sftp_stat_open(x, h, &a, e);
-
-    if (rc != SFTP_OK)
-        return fail(s, x, rc, "look at object", g->name, e);
-    if (a.has_mode && S_ISDIR(a.mode))
+    if (status != SFTP_OK)
+        return sftp_store_fail(s, x, status, "look at object", g->name, e);
+    if (a->has_mode && S_ISDIR(a->mode))
         return 0;
-    if (!a.has_size)
+    if (!a->has_size)
         return err_set(e, ERR_STORE,
                        "cannot read object %s in %s: the server does not tell "
                        "its size",
                        g->name, s->base.address);
-    if (g->all) {
-        g->to->len = g->before;
-        g->out = store_room_for(g->to, a.size, g->name, e);
-        if (!g->out)
-            return -1;
-        g->len = (size_t)a.size;
-    }
+    return 1;
+}
+
+static int
+read_part(struct sftp_store *s, struct sftp *x, struct get *g,
+          const struct sftp_handle *h, struct err *e)
+{
+    struct sftp_attrs a = {0};
+    int status = SFTP_OK;
+    int rc = sftp_read(x, h, g->offset, g->out, g->len, &a, &status, e);
+
+    if (rc == -1)
+        return SFTP_BROKEN;
+    int good = judge_open(s, x, g, status, &a, e);
+    if (good != 1)
+        return good;
     if (range_inside(g->offset, g->len, a.size)) {
-        rc = sftp_read(x, h, g->offset, g->out, g->len, e);
         if (rc == SFTP_OK)
             return 1;
         if (rc != SFTP_EOF)
-            return fail(s, x, rc, "read object", g->name, e);
+            return sftp_store_fail(s, x, rc, "read object", g->name, e);
     }
     return store_fail_short(&s->base, g->name, a.size, g->offset, g->len, e);
+}
+
+/* The size is not known before: most are small, and come with the answer. */
+static int
+read_all(struct sftp_store *s, struct sftp *x, struct get *g,
+         const struct sftp_handle *h, struct err *e)
+{
+    CLEANUP(freep) uint8_t *first = xmalloc(SFTP_CHUNK);
+    struct sftp_attrs a = {0};
+    size_t n = 0;
+    int rc = sftp_read_first(x, h, &a, first, &n, e);
+
+    if (rc == -1)
+        return SFTP_BROKEN;
+    int good = a.has_mode || a.has_size ? judge_open(s, x, g, SFTP_OK, &a, e)
+                                        : judge_open(s, x, g, rc, &a, e);
+    if (good != 1)
+        return good;
+    if (rc != SFTP_OK)
+        return sftp_store_fail(s, x, rc, "read object", g->name, e);
+    g->to->len = g->before;
+    uint8_t *out = store_room_for(g->to, a.size, g->name, e);
+    if (!out)
+        return -1;
+    n = (size_t)u64_min(n, a.size);
+    memcpy(out, first, n);
+    if (n < a.size)
+        rc = sftp_read(x, h, n, out + n, (size_t)a.size - n, NULL, NULL, e);
+    if (rc == SFTP_OK)
+        return 1;
+    if (rc != SFTP_EOF)
+        return sftp_store_fail(s, x, rc, "read object", g->name, e);
+    return store_fail_short(&s->base, g->name, a.size, 0, (size_t)a.size, e);
 }
 
 /* 1, 0 if there is none. */
@@ -581,26 +651,28 @@ get_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
          struct err *e)
 {
     struct get *g = arg;
-    CLEANUP(freep) char *path = path_of(s, g->name);
+    CLEANUP(freep) char *path = sftp_store_path(s, g->name);
     struct sftp_handle h;
     struct err ignored = {0};
-    int rc = sftp_open_file(x, path, SFTP_READ, &h, e);
+    CLEANUP(freep) char *place = sftp_store_path(s, ".");
+    int there = SFTP_OK;
+    int rc = sftp_open_object(x, path, &h, place, &there, e);
 
     (void)tries;
     if (rc == SFTP_NO_SUCH_FILE)
-        return check_place(s, x, e);
+        return sftp_store_judge_place(s, x, there, e);
     if (rc != SFTP_OK)
-        return fail(s, x, rc, "open object", g->name, e);
-    rc = read_open(s, x, g, &h, e);
-    if (rc != BROKEN)
-        (void)sftp_close_handle(x, &h, &ignored);
+        return sftp_store_fail(s, x, rc, "open object", g->name, e);
+    rc = g->all ? read_all(s, x, g, &h, e) : read_part(s, x, g, &h, e);
+    if (rc != SFTP_BROKEN) /* else the next call finds it so */
+        (void)sftp_close_later(x, &h, &ignored);
     return rc;
 }
 
 static int
 get(struct store *st, struct get *g, struct err *e)
 {
-    int rc = call((struct sftp_store *)st, get_call, g, e);
+    int rc = sftp_store_call((struct sftp_store *)st, get_call, g, e);
 
     if (rc == 0)
         return store_fail_noent(st, g->name, e);
@@ -635,10 +707,14 @@ stat_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
           struct err *e)
 {
     struct named *n = arg;
-    int rc = look(s, x, n->name, &n->attrs, e);
+    CLEANUP(freep) char *path = sftp_store_path(s, n->name);
+    CLEANUP(freep) char *place = sftp_store_path(s, ".");
+    int there = SFTP_OK;
+    int status = sftp_look(x, path, &n->attrs, place, &there, e);
+    int rc = judge(s, x, n->name, status, &n->attrs, e);
 
     (void)tries;
-    return rc == 0 ? check_place(s, x, e) : rc;
+    return rc == 0 ? sftp_store_judge_place(s, x, there, e) : rc;
 }
 
 static int
@@ -646,10 +722,10 @@ sftp_store_stat(struct store *st, const char *name, struct store_stat *out,
                 struct err *e)
 {
     struct named n = {.name = name};
-    int rc = call((struct sftp_store *)st, stat_call, &n, e);
+    int rc = sftp_store_call((struct sftp_store *)st, stat_call, &n, e);
 
     if (rc == 1)
-        *out = stat_of(&n.attrs);
+        *out = sftp_store_stat_of(&n.attrs);
     return rc;
 }
 
@@ -660,7 +736,7 @@ remove_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
             struct err *e)
 {
     struct named *n = arg;
-    CLEANUP(freep) char *path = path_of(s, n->name);
+    CLEANUP(freep) char *path = sftp_store_path(s, n->name);
     int rc = look(s, x, n->name, &n->attrs, e);
 
     if (rc == 0 && tries > 0)
@@ -670,7 +746,7 @@ remove_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
     rc = sftp_remove(x, path, e);
     if (rc == SFTP_OK || rc == SFTP_NO_SUCH_FILE)
         return 1;
-    int failed = fail(s, x, rc, "remove object", n->name, e);
+    int failed = sftp_store_fail(s, x, rc, "remove object", n->name, e);
     if (rc == SFTP_DENIED || rc == SFTP_UNSUPPORTED)
         e->code = ERR_DENIED;
     return failed;
@@ -680,167 +756,11 @@ static int
 sftp_store_remove(struct store *st, const char *name, struct err *e)
 {
     struct named n = {.name = name};
-    int rc = call((struct sftp_store *)st, remove_call, &n, e);
+    int rc = sftp_store_call((struct sftp_store *)st, remove_call, &n, e);
 
     if (rc == 0)
         return store_fail_noent(st, name, e);
     return rc == 1 ? 0 : -1;
-}
-
-/* ---- listing ----------------------------------------------------------- */
-
-struct folder_entry {
-    char *name; /* whole */
-    struct sftp_attrs attrs;
-};
-
-struct folder {
-    const char *name; /* "" or "a/b/" */
-    struct folder_entry *entries;
-    size_t n, room;
-};
-
-static void
-folder_empty(struct folder *f)
-{
-    for (size_t i = 0; i < f->n; i++)
-        free(f->entries[i].name);
-    free(f->entries);
-    f->entries = NULL;
-    f->n = f->room = 0;
-}
-
-static int
-note_entry(void *cookie, const char *name, const struct sftp_attrs *attrs,
-           struct err *e)
-{
-    struct folder *f = cookie;
-
-    if (!store_component_ok(name, strlen(name)))
-        return 0;
-    CLEANUP(freep) char *whole = xasprintf("%s%s", f->name, name);
-    if (!store_name_ok(whole)) /* tmp/, and what is not ours */
-        return 0;
-    if (f->n == ENTRIES_MAX)
-        return err_set(e, ERR_STORE, "the folder %s has too many entries",
-                       f->name);
-    if (f->n == f->room) {
-        f->room = f->room ? f->room * 2 : 64;
-        f->entries = xrealloc(f->entries, f->room * sizeof(*f->entries));
-    }
-    f->entries[f->n++] = (struct folder_entry){STEAL(whole), *attrs};
-    return 0;
-}
-
-/* Not every server tells it in the listing. */
-static int
-complete_entries(struct sftp_store *s, struct sftp *x, struct folder *f,
-                 struct err *e)
-{
-    size_t kept = 0;
-
-    for (size_t i = 0; i < f->n; i++) {
-        struct folder_entry *y = &f->entries[i];
-        struct sftp_attrs *a = &y->attrs;
-        int rc = SFTP_OK;
-        if (!a->has_mode || !a->has_size || !a->has_mtime) {
-            CLEANUP(freep) char *path = path_of(s, y->name);
-            rc = sftp_lstat(x, path, a, e);
-        }
-        if (rc != SFTP_OK && rc != SFTP_NO_SUCH_FILE)
-            return fail(s, x, rc, "look at", y->name, e);
-        if (rc == SFTP_OK && !S_ISDIR(a->mode) && !S_ISREG(a->mode))
-            return err_set(e, ERR_STORE,
-                           "%s in %s is neither a file nor a folder", y->name,
-                           s->base.address);
-        if (rc == SFTP_OK) {
-            struct folder_entry keep = *y;
-            y->name = NULL;
-            f->entries[kept++] = keep;
-        } else {
-            free(STEAL(y->name));
-        }
-    }
-    f->n = kept;
-    return 0;
-}
-
-static int
-list_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
-          struct err *e)
-{
-    struct folder *f = arg;
-    CLEANUP(freep) char *slash = path_of(s, f->name);
-    CLEANUP(freep) char *path = xasprintf("%s.", slash);
-    struct sftp_handle h;
-    struct err ignored = {0};
-    int rc = sftp_open_folder(x, path, &h, e);
-
-    (void)tries;
-    folder_empty(f);
-    if (rc == SFTP_NO_SUCH_FILE)
-        return check_place(s, x, e);
-    if (rc != SFTP_OK)
-        return fail(s, x, rc, "list the folder", f->name[0] ? f->name : "./",
-                    e);
-    rc = sftp_read_folder(x, &h, note_entry, f, e);
-    if (rc != SFTP_OK)
-        return fail(s, x, rc, "list the folder", f->name[0] ? f->name : "./",
-                    e);
-    if (sftp_close_handle(x, &h, &ignored) == -1) {
-        *e = ignored;
-        return BROKEN;
-    }
-    return complete_entries(s, x, f, e);
-}
-
-struct todo {
-    char **names;
-    size_t n, room;
-};
-
-static void
-todo_add(struct todo *t, char *name)
-{
-    if (t->n == t->room) {
-        t->room = t->room ? t->room * 2 : 16;
-        t->names = xrealloc(t->names, t->room * sizeof(*t->names));
-    }
-    t->names[t->n++] = name;
-}
-
-static void
-todo_done(struct todo *t)
-{
-    for (size_t i = 0; i < t->n; i++)
-        free(t->names[i]);
-    free(t->names);
-}
-
-/* No connection is held while `fn` runs: it may use the store. */
-static int
-sftp_store_list(struct store *st, const char *prefix, store_list_fn *fn,
-                void *cookie, struct err *e)
-{
-    struct sftp_store *s = (struct sftp_store *)st;
-    CLEANUP(todo_done) struct todo todo = {0};
-
-    todo_add(&todo, xstrdup(prefix));
-    while (todo.n > 0) {
-        CLEANUP(freep) char *name = todo.names[--todo.n];
-        CLEANUP(folder_empty) struct folder f = {.name = name};
-        if (call(s, list_call, &f, e) < 0)
-            return -1;
-        for (size_t i = 0; i < f.n; i++) {
-            const struct folder_entry *y = &f.entries[i];
-            struct store_stat stat = stat_of(&y->attrs);
-            if (S_ISDIR(y->attrs.mode))
-                todo_add(&todo, xasprintf("%s/", y->name));
-            else if (fn(cookie, y->name, &stat, e) == -1)
-                return -1;
-        }
-    }
-    return 0;
 }
 
 /* ---- opening ----------------------------------------------------------- */
@@ -901,7 +821,7 @@ make_place(struct sftp_store *s, struct sftp *x, struct err *e)
             continue;
         CLEANUP(freep) char *part = xstrndup(path, i);
         if (sftp_make_folder(x, part, e) == -1)
-            return BROKEN;
+            return SFTP_BROKEN;
     }
     return 0;
 }
@@ -912,21 +832,23 @@ open_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
           struct err *e)
 {
     const bool *create = arg;
-    CLEANUP(freep) char *path = path_of(s, ".");
+    CLEANUP(freep) char *path = sftp_store_path(s, ".");
     struct sftp_attrs a;
     int rc = sftp_lstat(x, path, &a, e);
 
     (void)tries;
     if (rc == SFTP_NO_SUCH_FILE && *create) {
-        if (make_place(s, x, e) == BROKEN)
-            return BROKEN;
+        if (make_place(s, x, e) == SFTP_BROKEN)
+            return SFTP_BROKEN;
         rc = sftp_lstat(x, path, &a, e);
         if (rc == SFTP_NO_SUCH_FILE)
-            return fail(s, x, rc, "make", "the folder", e);
+            return sftp_store_fail(s, x, rc, "make", "the folder", e);
     }
     if (rc == SFTP_NO_SUCH_FILE)
         return 0;
-    return rc == SFTP_OK ? 1 : fail(s, x, rc, "look at", "the folder", e);
+    return rc == SFTP_OK
+               ? 1
+               : sftp_store_fail(s, x, rc, "look at", "the folder", e);
 }
 
 int
@@ -946,7 +868,7 @@ store_sftp_open_patient(const char *address, bool create,
     (void)pthread_mutex_init(&s->lock, NULL);
     (void)pthread_cond_init(&s->freed, NULL);
     CLEANUP(store_closep) struct store *st = &s->base;
-    int there = call(s, open_call, &create, e);
+    int there = sftp_store_call(s, open_call, &create, e);
     if (there == 0)
         return err_set(e, ERR_NOENT, "there is no folder %s on %s",
                        s->where.path, s->where.host);

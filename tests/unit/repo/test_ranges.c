@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "hold.h"
 #include "packs.h"
 #include "store/store.h"
 #include "store/store_fault.h"
@@ -63,15 +64,24 @@ get(struct made *m, uint32_t offset, uint32_t from, uint32_t to, struct err *e)
     return 0;
 }
 
+/* Is the object here, or about to be? */
+static bool
+has(struct made *m, const struct location *at)
+{
+    uint32_t offset = 0, len = 0;
+
+    return !ranges_run(m->ranges, &at, 1, &offset, &len);
+}
+
 static void
 a_range_is_read_once(void **state)
 {
     struct made *m = *state;
     struct location at = m->at;
 
-    assert_false(ranges_has(m->ranges, &at));
+    assert_false(has(m, &at));
     assert_ok(get(m, 1000, 500, 9000, e));
-    assert_true(ranges_has(m->ranges, &at));
+    assert_true(has(m, &at));
     assert_int_equal(store_fault_count(m->st), 1);
     assert_ok(get(m, 500, 500, 600, e));
     assert_ok(get(m, 8900, 8900, 9000, e));
@@ -79,7 +89,7 @@ a_range_is_read_once(void **state)
     assert_ok(get(m, 8901, 8901, 9001, e)); /* one byte is not in it */
     assert_int_equal(store_fault_count(m->st), 2);
     at.pack[0] ^= 1;
-    assert_false(ranges_has(m->ranges, &at));
+    assert_false(has(m, &at));
 }
 
 static void
@@ -112,7 +122,7 @@ what_is_cleared_is_read_again(void **state)
     assert_int_equal(store_fault_count(m->st), 3);
     ranges_clear(m->ranges);
     assert_memory_equal(p, m->bytes + 1000, 100); /* it was in use */
-    assert_true(ranges_has(m->ranges, &m->at));
+    assert_true(has(m, &m->at));
     ranges_put(m->ranges, r);
     assert_ok(get(m, 1000, 0, 10000, e));
     assert_int_equal(store_fault_count(m->st), 3);
@@ -183,6 +193,153 @@ dropped_bytes_are_read_again(void **state)
     ranges_put(m->ranges, s);
 }
 
+/* `n` objects of 100 bytes, each `step` behind the one before. */
+static void
+place(struct made *m, struct location *at, const struct location **all,
+      uint32_t n, uint32_t step)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        at[i] = m->at;
+        at[i].offset = i * step;
+        all[i] = &at[i];
+    }
+}
+
+static void
+what_is_wanted_is_read_in_runs(void **state)
+{
+    struct made *m = *state;
+    const struct location *all[20];
+    struct location at[20];
+    uint32_t offset = 0, len = 0;
+
+    place(m, at, all, 20, 2000);
+    assert_ok(get(m, 10000, 10000, 10100, e)); /* one of them is here */
+    assert_int_equal(store_fault_count(m->st), 1);
+    ranges_want(m->ranges, all, 20);
+    assert_false(ranges_run(m->ranges, all, 20, &offset, &len));
+    for (int i = 0; i < 20; i++)
+        assert_ok(get(m, at[i].offset, at[i].offset, at[i].offset + 100, e));
+    assert_int_equal(store_fault_count(m->st), 3); /* before it and behind */
+    /* A run ends where another pack begins. */
+    at[3].pack[0] ^= 1;
+    assert_true(ranges_run(m->ranges, all + 3, 1, &offset, &len));
+    assert_int_equal(offset, 6000);
+    assert_int_equal(len, 100);
+    ranges_clear(m->ranges);
+    assert_true(ranges_run(m->ranges, all, 20, &offset, &len));
+    assert_int_equal(offset, 0);
+    assert_int_equal(len, 4100);
+}
+
+static void
+what_is_here_ends_a_run(void **state)
+{
+    struct made *m = *state;
+    const struct location *all[4];
+    struct location at[4];
+    uint32_t offset = 0, len = 0;
+
+    place(m, at, all, 4, 2000);
+    assert_ok(get(m, 4000, 4000, 4100, e));
+    assert_true(ranges_run(m->ranges, all, 4, &offset, &len));
+    assert_int_equal(offset, 0);
+    assert_int_equal(len, 2100);
+    ranges_clear(m->ranges);
+    assert_true(ranges_run(m->ranges, all, 4, &offset, &len));
+    assert_int_equal(len, 6100);
+}
+
+static void
+no_more_is_wanted_than_there_is_room_for(void **state)
+{
+    struct made *m = *state;
+    const struct location *all[4];
+    struct location at[4];
+
+    /* Packs of their own, as these are too near for two runs. */
+    for (uint32_t i = 0; i < 4; i++) {
+        char name[NAME_MAX_LEN];
+        at[i] = m->at;
+        at[i].pack[1] = (uint8_t)i;
+        at[i].offset = 0;
+        at[i].len = 20000;
+        all[i] = &at[i];
+        name_pack(at[i].kind, at[i].pack, name);
+        if (i > 0)
+            assert_ok(store_put(m->mem, name, m->bytes, PACK_LEN, e));
+    }
+    ranges_want(m->ranges, all, 4); /* two fit into 50000 */
+    assert_true(has(m, &at[0]) && has(m, &at[1]));
+    assert_false(has(m, &at[2]) || has(m, &at[3]));
+    /* What nobody has got yet does not go for what is wanted later. */
+    ranges_want(m->ranges, all + 2, 2);
+    assert_true(has(m, &at[0]) && has(m, &at[1]));
+    for (uint32_t i = 0; i < 4; i++) {
+        const uint8_t *p = NULL;
+        struct range *r = NULL;
+        assert_ok(ranges_get(m->ranges, &at[i], 0, 20000, &r, &p, e));
+        assert_memory_equal(p, m->bytes, 20000);
+        ranges_put(m->ranges, r);
+    }
+    assert_int_equal(store_fault_count(m->st), 4);
+}
+
+static void
+many_are_read_at_a_time(void **state)
+{
+    struct made *m = *state;
+    struct hold *h = hold_new(m->mem);
+    struct ranges *ranges = ranges_new(&h->base, 10 * PACK_LEN);
+    const struct location *all[RANGES_LOADERS];
+    struct location at[RANGES_LOADERS];
+
+    for (uint32_t i = 0; i < RANGES_LOADERS; i++) {
+        char name[NAME_MAX_LEN];
+        at[i] = m->at;
+        at[i].pack[1] = (uint8_t)i;
+        all[i] = &at[i];
+        name_pack(at[i].kind, at[i].pack, name);
+        if (i > 0)
+            assert_ok(store_put(m->mem, name, m->bytes, PACK_LEN, e));
+    }
+    hold_reads(h, RANGES_LOADERS);
+    ranges_want(ranges, all, RANGES_LOADERS);
+    for (uint32_t i = 0; i < RANGES_LOADERS; i++) {
+        const uint8_t *p = NULL;
+        struct range *r = NULL;
+        assert_ok(ranges_get(ranges, &at[i], 1000, 100, &r, &p, e));
+        assert_memory_equal(p, m->bytes + 1000, 100);
+        ranges_put(ranges, r);
+    }
+    assert_int_equal(h->most, RANGES_LOADERS);
+    assert_int_equal(h->reads, RANGES_LOADERS);
+    ranges_free(ranges);
+    store_close(&h->base);
+}
+
+static void
+what_fails_ahead_is_told_once(void **state)
+{
+    struct made *m = *state;
+    const struct location *all[2];
+    struct location at[2];
+
+    place(m, at, all, 2, 1000);
+    at[0].pack[0] ^= 1; /* there is no such pack */
+    at[1].pack[0] ^= 2;
+    ranges_want(m->ranges, all, 2);
+    for (int i = 0; i < 2; i++) {
+        const uint8_t *p = NULL;
+        struct range *r = NULL;
+        assert_fails(
+            ranges_get(m->ranges, &at[i], at[i].offset, 100, &r, &p, e),
+            ERR_NOENT, "");
+        assert_false(has(m, &at[i]));
+    }
+    assert_int_equal(store_fault_count(m->st), 2);
+}
+
 static void *
 get_much(void *arg)
 {
@@ -190,8 +347,14 @@ get_much(void *arg)
     uint64_t x = (uint64_t)(uintptr_t)&x | 1;
 
     for (int i = 0; i < 2000; i++) {
+        const struct location *all[8];
+        struct location at[8];
         x ^= x << 13, x ^= x >> 7, x ^= x << 17;
         uint32_t offset = (uint32_t)(x >> 20) % (PACK_LEN - 100);
+        if (i % 5 == 0) {
+            place(m, at, all, 8, 11000);
+            ranges_want(m->ranges, all + i / 5 % 8, 8 - i / 5 % 8);
+        }
         uint32_t from = offset / 10000 * 10000;
         uint32_t to = from + 11000 < PACK_LEN ? from + 11000 : PACK_LEN;
         assert_ok(get(m, offset, from, to, e));
@@ -223,6 +386,11 @@ main(void)
         TEST(one_larger_than_all_is_still_read),
         TEST(failures_are_not_kept),
         TEST(dropped_bytes_are_read_again),
+        TEST(what_is_wanted_is_read_in_runs),
+        TEST(what_is_here_ends_a_run),
+        TEST(no_more_is_wanted_than_there_is_room_for),
+        TEST(many_are_read_at_a_time),
+        TEST(what_fails_ahead_is_told_once),
         TEST(threads_share_it),
     };
 

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What store_sftp.c, which says how it works, and store_sftp_list.c share. */
+#ifndef STORE_STORE_SFTP_INTERNAL_H
+#define STORE_STORE_SFTP_INTERNAL_H
+
+#include <pthread.h>
+
+#include "store/sftp_address.h"
+#include "store/sftp_session.h"
+#include "store/store_internal.h"
+
+enum { SFTP_BROKEN = -2 /* the connection; another may do it */ };
+
+struct idle;
+
+struct sftp_store {
+    struct store base;
+    struct sftp_address where;
+    struct sftp_patience patience;
+    const char *root;      /* "" for "/" */
+    struct cancel *cancel; /* borrowed, or NULL; so are the next two */
+    struct rate *up, *down;
+    pthread_mutex_t lock;
+    pthread_cond_t freed;
+    struct idle *idle; /* lock; as all below */
+    unsigned sessions; /* that are open */
+    bool worked;       /* one was, ever */
+    void *folders;     /* that we know to be there; by tsearch(3) */
+};
+
+/* >= 0, -1 with e, or SFTP_BROKEN with e. */
+typedef int sftp_call_fn(struct sftp_store *s, struct sftp *x, void *arg,
+                         unsigned tries, struct err *e);
+
+/* Have fn do it on a connection, again on another where that may help. */
+int sftp_store_call(struct sftp_store *s, sftp_call_fn *fn, void *arg,
+                    struct err *e);
+
+/* SFTP_BROKEN for a status of -1, whose error is there; else -1. */
+int sftp_store_fail(const struct sftp_store *s, const struct sftp *x,
+                    int status, const char *what, const char *name,
+                    struct err *e);
+/* The caller's. */
+char *sftp_store_path(const struct sftp_store *s, const char *name);
+/* Is the place itself still there, by the status of a look at it?  0, else as
+ * sftp_store_fail. */
+int sftp_store_judge_place(struct sftp_store *s, const struct sftp *x,
+                           int status, struct err *e);
+static inline struct store_stat
+sftp_store_stat_of(const struct sftp_attrs *a)
+{
+    return (struct store_stat){.size_bytes = a->size,
+                               .mtime_ns =
+                                   (int64_t)a->mtime * INT64_C(1000000000)};
+}
+
+int sftp_store_list(struct store *st, const char *prefix, store_list_fn *fn,
+                    void *cookie, struct err *e);
+
+#endif
