@@ -34,6 +34,14 @@ class Server:
         assert word == 'ready', (word, text)
         self.text = text
 
+    def ask(self, command):
+        """One of rgw.py's commands; what it answers."""
+        self.process.stdin.write(command + '\n')
+        self.process.stdin.flush()
+        word, _, text = self.process.stdout.readline().strip().partition(' ')
+        assert word == 'done', (command, word, text)
+        return text
+
     def stop(self):
         self.process.communicate(timeout=PATIENCE_S)
 
