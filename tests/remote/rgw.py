@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small Ceph with its RADOS Gateway, by default on loopback and in memory.
 
-usage: rgw.py [--osds N] [--store memstore|bluestore] [--address IP]
+usage: rgw.py [--osds N] [--store memstore|bluestore] [--address IP] [--tls]
 
-Says "ready PORT" and serves until its standard input ends; "skip REASON" where
+Says "ready PORT", with --tls "ready PORT FILE" where FILE is the certificate,
+and serves until its standard input ends; "skip REASON" where
 Debian's packages ceph-mon, ceph-osd, radosgw and ceph-common are not
 installed.  One monitor and no manager: S3 needs none.  With three OSDs each
 object is on all of them, and two are enough to write.  The key is AKTEST, its
@@ -24,6 +25,7 @@ import shlex
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -83,7 +85,7 @@ bluestore_cache_size = 67108864
 osd_op_num_shards = 2
 [client.rgw]
 rgw_data = {dir}/rgw
-rgw_frontends = beast endpoint={address}:{port}
+rgw_frontends = beast {endpoint}
 rgw_thread_pool_size = 32
 rgw_run_sync_thread = false
 rgw_enable_usage_log = false
@@ -103,13 +105,14 @@ def quietly(text):
 
 
 class Ceph:
-    def __init__(self, osds=1, store='memstore', address='127.0.0.1'):
+    def __init__(self, osds=1, store='memstore', address='127.0.0.1',
+                 tls=False):
         memory = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
         self.dir = tempfile.mkdtemp(
             prefix='vmkeep-rgw-', dir=memory if store == 'bluestore' else None)
         self.osds, self.store, self.address = osds, store, address
         self.children = {}  # by name, also those that were killed
-        self.port = free_port(address)
+        self.port, self.tls = free_port(address), tls
         self.env = {**os.environ, 'CEPH_CONF': self.path('ceph.conf')}
 
     def path(self, name):
@@ -152,6 +155,19 @@ class Ceph:
             argv += ['--cap', cap, value]
         self.run(*argv)
 
+    def endpoint(self):
+        """What the gateway listens on, as its configuration has it."""
+        where = f'endpoint={self.address}:{self.port}'
+        if not self.tls:
+            return where
+        self.run('openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes',
+                 '-subj', '/CN=rgw', '-days', '2',
+                 '-addext', f'subjectAltName=IP:{self.address}',
+                 '-keyout', self.path('key.pem'), '-out',
+                 self.path('cert.pem'))
+        return (f'ssl_{where} ssl_certificate={self.path("cert.pem")} '
+                f'ssl_private_key={self.path("key.pem")}')
+
     def numbers(self):
         return range(self.osds)
 
@@ -163,7 +179,7 @@ class Ceph:
         with open(self.path('ceph.conf'), 'w', encoding='utf-8') as f:
             f.write(CONF.format(dir=self.dir, fsid=fsid, mon_port=mon_port,
                                 port=self.port, classes=CLASSES,
-                                address=self.address, store=self.store,
+                                endpoint=self.endpoint(), store=self.store,
                                 osds=self.osds, least=(self.osds + 1) // 2))
         self.key('client.admin', mon='allow *', osd='allow *')
         self.key('mon.', mon='allow *')
@@ -211,9 +227,13 @@ class Ceph:
         ended = [n for n, c in self.children.items() if c.poll() is not None]
         if any(self.children[n].returncode != -signal.SIGKILL for n in ended):
             raise RuntimeError(f'a part of Ceph has ended: {ended}')
+        scheme, context = 'http', None
+        if self.tls:
+            scheme = 'https'
+            context = ssl.create_default_context(cafile=self.path('cert.pem'))
         try:
-            urllib.request.urlopen(f'http://{self.address}:{self.port}/',
-                                   timeout=5).close()
+            urllib.request.urlopen(f'{scheme}://{self.address}:{self.port}/',
+                                   timeout=5, context=context).close()
         except urllib.error.HTTPError:
             return True
         except OSError:
@@ -261,6 +281,7 @@ def options():
     parser.add_argument('--osds', type=int, default=1)
     parser.add_argument('--store', default='memstore')
     parser.add_argument('--address', default='127.0.0.1')
+    parser.add_argument('--tls', action='store_true')
     return parser.parse_args()
 
 
@@ -276,7 +297,8 @@ def main():
     try:
         ceph.monitor()
         ceph.gateway()
-        print(f'ready {ceph.port}', flush=True)
+        print('ready', ceph.port, *([ceph.path('cert.pem')] if given.tls
+                                    else []), flush=True)
         ceph.serve()
     except RuntimeError as why:
         print(f'failed {quietly(str(why))}', flush=True)
