@@ -292,6 +292,7 @@ static const struct option_spec options[] = {
     {"to-password-file", 0, "FILE", "a file that holds the password of it"},
     {"to-password-command", 0, "COMMAND", "a command that prints it"},
     {"to-key", 0, "ID", "the one key of it that the password opens"},
+    {"to-profile", 0, "NAME", "its account in ~/.aws/credentials, for S3"},
     {"machine", 0, "MACHINE",
      "only backups of this machine, by name or UUID; may be given again"},
     {"last", 0, "N", "only the newest N of each machine"},
@@ -328,6 +329,11 @@ const struct command cmd_copy = {
         "VMKEEP_TO_PASSWORD_FILE, VMKEEP_TO_PASSWORD_COMMAND, the credential "
         "vmkeep.to-password, or the terminal. A host's key is enough there; "
         "here one is needed that may restore.\n\n"
+        "Where both are S3 services, each may have a key of its own: that of "
+        "the other one is taken from the profile --to-profile, from "
+        "VMKEEP_TO_AWS_ACCESS_KEY_ID and VMKEEP_TO_AWS_SECRET_ACCESS_KEY, or "
+        "from the profile VMKEEP_TO_AWS_PROFILE; else the first one's is used "
+        "for both.\n\n"
         "A backup that is damaged is not copied, the others are: the exit code "
         "is 3 then. `vmkeep forget` there counts the time at which a copy "
         "arrived, not that of its original.",

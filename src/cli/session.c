@@ -31,13 +31,14 @@ session_address(const struct cli *c, struct err *e)
     return address;
 }
 
-int
-session_probe(const char *address, struct store **out, struct err *e)
+static int
+probe(const char *address, const struct store_account *who, struct store **out,
+      struct err *e)
 {
     CLEANUP(store_closep) struct store *st = NULL;
     struct store_stat stat;
 
-    if (store_open(address, &st, e) == -1) {
+    if (store_open_as(address, who, &st, e) == -1) {
         if (e->code != ERR_NOENT)
             return -1;
         err_clear(e);
@@ -47,6 +48,12 @@ session_probe(const char *address, struct store **out, struct err *e)
     if (found == 1)
         *out = STEAL(st);
     return found;
+}
+
+int
+session_probe(const char *address, struct store **out, struct err *e)
+{
+    return probe(address, &(struct store_account){0}, out, e);
 }
 
 int
@@ -92,10 +99,10 @@ session_ask_new(const struct cli *c, const char *subject, struct secret *out,
 }
 
 static int
-open_store(const struct cli *c, const char *address, struct session *out,
-           struct err *e)
+open_store(const struct cli *c, const char *address,
+           const struct store_account *who, struct session *out, struct err *e)
 {
-    int found = session_probe(address, &out->store, e);
+    int found = probe(address, who, &out->store, e);
 
     if (found == 0) {
         (void)err_set(e, ERR_NOREPO, "there is no repository at %s", address);
@@ -127,7 +134,8 @@ session_open(const struct cli *c, struct session *out, struct err *e)
     const char *address = session_address(c, e);
 
     *out = (struct session){0};
-    if (!address || open_store(c, address, out, e) == -1 ||
+    if (!address ||
+        open_store(c, address, &(struct store_account){0}, out, e) == -1 ||
         session_ask(c, address, false, &password, e) == -1)
         return -1;
     return open_repo(args_value(&c->args, "key"), "VMKEEP_KEY", &password, out,
@@ -145,8 +153,11 @@ session_open_to(const struct cli *c, struct session *out, struct err *e)
         .subject = address,
         .which = SECRET_TO};
 
+    const struct store_account who = {
+        .is_second = true, .profile = args_value(&c->args, "to-profile")};
+
     *out = (struct session){0};
-    if (open_store(c, address, out, e) == -1 ||
+    if (open_store(c, address, &who, out, e) == -1 ||
         secret_get(&ways, &password, e) == -1)
         return -1;
     return open_repo(args_value(&c->args, "to-key"), "VMKEEP_TO_KEY", &password,
@@ -171,7 +182,7 @@ session_open_quietly(const struct cli *c, struct session *out, struct err *e)
     int found = secret_at_hand(&ways, &password, e);
     if (found != 1)
         return found;
-    if (open_store(c, address, out, e) == -1 ||
+    if (open_store(c, address, &(struct store_account){0}, out, e) == -1 ||
         open_repo(args_value(&c->args, "key"), "VMKEEP_KEY", &password, out,
                   e) == -1)
         return -1;

@@ -112,12 +112,15 @@ env(const char *name)
 }
 
 static int
-find_ca(struct s3_http *h, struct err *e)
+find_ca(struct s3_http *h, const struct store_account *who, struct err *e)
 {
-    const char *name = "VMKEEP_S3_CA_FILE", *path = env(name);
+    static const char *const names[] = {"VMKEEP_TO_S3_CA_FILE",
+                                        "VMKEEP_S3_CA_FILE", "AWS_CA_BUNDLE"};
+    const char *name = NULL, *path = NULL;
 
-    if (!path) {
-        name = "AWS_CA_BUNDLE";
+    for (size_t i = who->is_second ? 0 : 1; i < ARRAY_LEN(names) && !path;
+         i++) {
+        name = names[i];
         path = env(name);
     }
     if (!path || !h->where.tls)
@@ -141,8 +144,9 @@ http_closep(struct s3_http **h)
 }
 
 int
-s3_http_open(const char *address, const struct s3_patience *patience,
-             struct s3_http **out, struct err *e)
+s3_http_open(const char *address, const struct store_account *who,
+             const struct s3_patience *patience, struct s3_http **out,
+             struct err *e)
 {
     CLEANUP(http_closep) struct s3_http *h = xcalloc(1, sizeof(*h));
 
@@ -156,7 +160,8 @@ s3_http_open(const char *address, const struct s3_patience *patience,
         return -1;
     h->base = s3_address_base(&h->where);
     h->host = s3_address_host(&h->where);
-    if (s3_keys_find(h->where.host, &h->keys, e) == -1 || find_ca(h, e) == -1)
+    if (s3_keys_find(h->where.host, who, &h->keys, e) == -1 ||
+        find_ca(h, who, e) == -1)
         return -1;
     *out = STEAL(h);
     return 0;

@@ -36,6 +36,7 @@
 struct cancel;
 struct err;
 struct rate;
+struct store_account;
 struct s3_http;
 
 enum {
@@ -92,8 +93,9 @@ struct s3_reply {
 };
 void s3_reply_done(struct s3_reply *r);
 
-int s3_http_open(const char *address, const struct s3_patience *patience,
-                 struct s3_http **out, struct err *e);
+int s3_http_open(const char *address, const struct store_account *who,
+                 const struct s3_patience *patience, struct s3_http **out,
+                 struct err *e);
 void s3_http_close(struct s3_http *h);
 /* As store_set_cancel. */
 void s3_http_set_cancel(struct s3_http *h, struct cancel *c);

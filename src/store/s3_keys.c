@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "store/s3_sign.h"
+#include "store/store.h"
 
 enum { SHARED_FILE_MAX = 1 << 20, VALUE_MAX = 8192 };
 
@@ -35,6 +36,13 @@ s3_keys_done(struct s3_keys *k)
     wipe_freep(&k->token);
     wipe_freep(&k->region);
 }
+
+/* Which of all that is set counts. */
+struct choice {
+    bool second;
+    const char *profile;
+    bool profile_first; /* its region counts before AWS_REGION */
+};
 
 /* ---- the shared files -------------------------------------------------- */
 
@@ -172,24 +180,36 @@ region_of_host(const char *host)
     return n > 0 && !text_starts(s, "amazonaws.") ? xstrndup(s, n) : NULL;
 }
 
+/* The region that the profile has, or NULL; -1. */
 static int
-find_region(const char *host, const char *profile, char **out, struct err *e)
+region_of_profile(const char *profile, char **out, struct err *e)
 {
     CLEANUP(buf_done) struct buf text = buf_of(SHARED_FILE_MAX);
     CLEANUP(freep) char *path = shared_path("AWS_CONFIG_FILE", "config");
-    const char *named = env("AWS_REGION");
 
-    if (!named)
-        named = env("AWS_DEFAULT_REGION");
-    if (named) {
-        *out = xstrdup(named);
-        return 0;
-    }
     if (read_shared(path, &text, e) == -1)
         return -1;
     *out = s3_keys_lookup(buf_text(&text), profile, "region");
-    if (!*out)
-        *out = region_of_host(host);
+    return 0;
+}
+
+static int
+find_region(const char *host, const struct choice *c, char **out, struct err *e)
+{
+    CLEANUP(freep) char *own = NULL;
+    const char *named = c->second ? env("VMKEEP_TO_AWS_REGION") : NULL;
+
+    if (region_of_profile(c->profile, &own, e) == -1)
+        return -1;
+    if (!named && c->profile_first)
+        named = own;
+    if (!named)
+        named = env("AWS_REGION");
+    if (!named)
+        named = env("AWS_DEFAULT_REGION");
+    if (!named)
+        named = own;
+    *out = named ? xstrdup(named) : region_of_host(host);
     if (!*out)
         *out = xstrdup("us-east-1");
     return 0;
@@ -213,29 +233,66 @@ check_value(const char *what, const char *v, struct err *e)
                : 0;
 }
 
-int
-s3_keys_find(const char *host, struct s3_keys *out, struct err *e)
+/* What the variables with this prefix say: 1 if they have a key, 0, -1. */
+static int
+keys_from_variables(const char *prefix, struct s3_keys *k, struct err *e)
 {
-    CLEANUP(s3_keys_done) struct s3_keys k = {0};
-    const char *profile = env("AWS_PROFILE");
-    const char *id = env("AWS_ACCESS_KEY_ID");
-    const char *secret = env("AWS_SECRET_ACCESS_KEY");
-    const char *token = env("AWS_SESSION_TOKEN");
+    CLEANUP(freep) char *id_name = xasprintf("%sAWS_ACCESS_KEY_ID", prefix);
+    CLEANUP(freep)
+    char *secret_name = xasprintf("%sAWS_SECRET_ACCESS_KEY", prefix);
+    CLEANUP(freep)
+    char *token_name = xasprintf("%sAWS_SESSION_TOKEN", prefix);
+    const char *id = env(id_name), *secret = env(secret_name);
+    const char *token = env(token_name);
 
     if (!id != !secret)
         return err_set(e, ERR_STORE,
-                       "only one of AWS_ACCESS_KEY_ID and "
-                       "AWS_SECRET_ACCESS_KEY is set; set both or neither");
-    if (!profile)
-        profile = "default";
-    if (id) {
-        k.id = xstrdup(id);
-        k.secret = xstrdup(secret);
-        k.token = token ? xstrdup(token) : NULL;
-    } else if (keys_from_file(profile, &k, e) == -1) {
-        return -1;
+                       "only one of %s and %s is set; set both or neither",
+                       id_name, secret_name);
+    if (!id)
+        return 0;
+    k->id = xstrdup(id);
+    k->secret = xstrdup(secret);
+    k->token = token ? xstrdup(token) : NULL;
+    return 1;
+}
+
+/* 1 if the keys are there; 0: the profile that *c names has them; -1. */
+static int
+choose(const struct store_account *who, struct choice *c, struct s3_keys *k,
+       struct err *e)
+{
+    const char *own = env("VMKEEP_TO_AWS_PROFILE"), *usual = env("AWS_PROFILE");
+
+    *c = (struct choice){.second = who->is_second,
+                         .profile = usual ? usual : "default"};
+    if (who->profile) {
+        c->profile = who->profile;
+        c->profile_first = true;
+        return 0;
     }
-    if (find_region(host, profile, &k.region, e) == -1 ||
+    int found = who->is_second ? keys_from_variables("VMKEEP_TO_", k, e) : 0;
+    if (found != 0)
+        return found;
+    if (who->is_second && own) {
+        c->profile = own;
+        c->profile_first = true;
+        return 0;
+    }
+    return keys_from_variables("", k, e);
+}
+
+int
+s3_keys_find(const char *host, const struct store_account *who,
+             struct s3_keys *out, struct err *e)
+{
+    CLEANUP(s3_keys_done) struct s3_keys k = {0};
+    struct choice c;
+    int found = choose(who, &c, &k, e);
+
+    if (found == -1 || (found == 0 && keys_from_file(c.profile, &k, e) == -1))
+        return -1;
+    if (find_region(host, &c, &k.region, e) == -1 ||
         check_value("access key id", k.id, e) == -1 ||
         check_value("secret key", k.secret, e) == -1 ||
         check_value("session token", k.token, e) == -1 ||

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 struct err;
+struct store_account;
 
 enum { S3_HASH_TEXT = 65, S3_DATE_TEXT = 17 };
 
@@ -29,10 +30,18 @@ struct s3_keys {
  * from the profile AWS_PROFILE ("default") of the shared credentials file
  * (AWS_SHARED_CREDENTIALS_FILE, ~/.aws/credentials).  The region: AWS_REGION,
  * AWS_DEFAULT_REGION, the profile's in AWS_CONFIG_FILE (~/.aws/config), what
- * a host of Amazon's says, us-east-1.  ERR_STORE if there is no key.  Not to be
- * called while other threads change the environment.
+ * a host of Amazon's says, us-east-1.
+ *
+ * Of a second account (`who`): first its profile, then the same variables with
+ * VMKEEP_TO_ in front, and only then those; a region that its own profile has
+ * counts before AWS_REGION.  A profile that `who` names counts before any key
+ * in a variable, also of the first.
+ *
+ * ERR_STORE if there is no key.  Not to be called while other threads change
+ * the environment.
  */
-int s3_keys_find(const char *host, struct s3_keys *out, struct err *e);
+int s3_keys_find(const char *host, const struct store_account *who,
+                 struct s3_keys *out, struct err *e);
 void s3_keys_done(struct s3_keys *k); /* wipes */
 
 /* The value that [profile `section`] or [section] gives `name` in the text of

@@ -123,8 +123,8 @@ scheme_len(const char *address)
 }
 
 static int
-open_address(const char *address, bool create, struct store **out,
-             struct err *e)
+open_address(const char *address, bool create, const struct store_account *who,
+             struct store **out, struct err *e)
 {
     const char *path = address;
     size_t n = scheme_len(address);
@@ -140,7 +140,7 @@ open_address(const char *address, bool create, struct store **out,
                                address);
         }
     } else if (n == 2 && text_starts(address, "s3:")) {
-        return store_s3_open(address, create, out, e);
+        return store_s3_open(address, create, who, out, e);
     } else if (n == 4 && text_starts(address, "sftp:")) {
         return store_sftp_open(address, create, out, e);
     } else if (n > 0) {
@@ -161,13 +161,20 @@ open_address(const char *address, bool create, struct store **out,
 int
 store_open(const char *address, struct store **out, struct err *e)
 {
-    return open_address(address, false, out, e);
+    return open_address(address, false, &(struct store_account){0}, out, e);
+}
+
+int
+store_open_as(const char *address, const struct store_account *who,
+              struct store **out, struct err *e)
+{
+    return open_address(address, false, who, out, e);
 }
 
 int
 store_create(const char *address, struct store **out, struct err *e)
 {
-    return open_address(address, true, out, e);
+    return open_address(address, true, &(struct store_account){0}, out, e);
 }
 
 /* ---- the calls -------------------------------------------------------- */

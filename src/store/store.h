@@ -49,6 +49,18 @@ int store_open(const char *address, struct store **out, struct err *e);
 /* The same, making the place if it does not exist (`init` alone does that). */
 int store_create(const char *address, struct store **out, struct err *e);
 
+/* Who asks, where an address cannot say it: so far the keys of S3 alone. */
+struct store_account {
+    /* Variables of the second of two repositories, named VMKEEP_TO_AWS_... and
+     * VMKEEP_TO_S3_CA_FILE, count before the usual ones. */
+    bool is_second;
+    const char *profile; /* counts before all keys; NULL: as variables say */
+};
+
+/* As store_open; `who` is needed during the call only. */
+int store_open_as(const char *address, const struct store_account *who,
+                  struct store **out, struct err *e);
+
 void store_close(struct store *st); /* NULL is allowed */
 void store_closep(struct store **st);
 

@@ -65,10 +65,12 @@ int store_dir_open(const char *address, const char *path, bool create,
 
 /* A bucket of an S3 service (store_s3.c). */
 struct s3_patience;
-int store_s3_open(const char *address, bool create, struct store **out,
+int store_s3_open(const char *address, bool create,
+                  const struct store_account *who, struct store **out,
                   struct err *e);
 /* The same for tests that cannot wait. */
 int store_s3_open_patient(const char *address, bool create,
+                          const struct store_account *who,
                           const struct s3_patience *patience,
                           struct store **out, struct err *e);
 

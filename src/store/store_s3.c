@@ -593,12 +593,13 @@ make_bucket(struct s3_store *s, struct err *e)
 
 int
 store_s3_open_patient(const char *address, bool create,
+                      const struct store_account *who,
                       const struct s3_patience *patience, struct store **out,
                       struct err *e)
 {
     struct s3_http *http = NULL;
 
-    if (s3_http_open(address, patience, &http, e) == -1)
+    if (s3_http_open(address, who, patience, &http, e) == -1)
         return -1;
     struct s3_store *s = xcalloc(1, sizeof(*s));
     s->base = (struct store){.ops = &s3_ops, .address = xstrdup(address)};
@@ -617,8 +618,9 @@ store_s3_open_patient(const char *address, bool create,
 }
 
 int
-store_s3_open(const char *address, bool create, struct store **out,
-              struct err *e)
+store_s3_open(const char *address, bool create, const struct store_account *who,
+              struct store **out, struct err *e)
 {
-    return store_s3_open_patient(address, create, &s3_patience_usual, out, e);
+    return store_s3_open_patient(address, create, who, &s3_patience_usual, out,
+                                 e);
 }

@@ -34,6 +34,14 @@ class Server:
         assert word == 'ready', (word, text)
         self.text = text
 
+    def ask(self, command):
+        """One of rgw.py's commands; what it answers."""
+        self.process.stdin.write(command + '\n')
+        self.process.stdin.flush()
+        word, _, text = self.process.stdout.readline().strip().partition(' ')
+        assert word == 'done', (command, word, text)
+        return text
+
     def stop(self):
         self.process.communicate(timeout=PATIENCE_S)
 
@@ -332,6 +340,50 @@ def test_copy_s3_to_sftp(box):
     assert r.code == 0, r.err
     assert open(box.path('out/web.raw'), 'rb').read() == before
     r = box.run('-r', second, 'check', '--read-data', env=env)
+    assert r.code == 0, r.err
+    server.stop()
+
+
+def test_copy_between_accounts(box):
+    """Backups are copied between two accounts of a Ceph; neither can do what
+    the other does"""
+    server = Server(box, 'rgw.py')
+    server.ask('user OTHER')
+    s3_keys(box)
+    other = {'AWS_ACCESS_KEY_ID': 'AKOTHER',
+             'AWS_SECRET_ACCESS_KEY': 'SKOTHER'}
+    first, second = (f's3:http://127.0.0.1:{server.text}/{name}/r'
+                     for name in ('mine', 'theirs'))
+    box.env.update(VMKEEP_PASSWORD=PASSWORD, VMKEEP_REPOSITORY=first,
+                   VMKEEP_TO_PASSWORD=PASSWORD)
+    ok(box, 'init')
+    r = box.run('init', second, env=other)
+    assert r.code == 0, r.err
+    path = image(box, 'web.raw', 1, 9 * MIB)
+    ok(box, 'import', path, '--name', 'web')
+    to = ('copy', '--to', second, '--json', '--no-progress')
+    # One key for both is not enough, whichever it is.
+    for env in {}, other:
+        r = box.run(*to, env=env)
+        assert r.code == 13 and 'AccessDenied' in r.err, (r.code, r.err)
+    theirs = {'VMKEEP_TO_' + k: v for k, v in other.items()}
+    r = box.run(*to, env=theirs)
+    assert r.code == 0 and r.json_lines()[-1]['copied'] == 1, r.err
+    # The same from a profile; what the variables say of a key does not count.
+    os.mkdir(box.path('.aws'))
+    box.write('.aws/credentials', '[away]\naws_access_key_id = AKOTHER\n'
+              'aws_secret_access_key = SKOTHER\n')
+    change(path)
+    ok(box, 'import', path, '--name', 'web')
+    r = box.run(*to, '--to-profile', 'nobody')
+    assert r.code == 13 and "profile 'nobody'" in r.err, (r.code, r.err)
+    r = box.run(*to, '--to-profile', 'away',
+                env={'VMKEEP_TO_AWS_ACCESS_KEY_ID': 'no',
+                     'VMKEEP_TO_AWS_SECRET_ACCESS_KEY': 'no'})
+    assert r.code == 0 and r.json_lines()[-1]['copied'] == 1, r.err
+    r = box.run(*to, env={'VMKEEP_TO_AWS_PROFILE': 'away'})
+    assert r.code == 0 and r.json_lines()[-1]['there'] == 2, (r.out, r.err)
+    r = box.run('-r', second, 'check', '--read-data', env=other)
     assert r.code == 0, r.err
     server.stop()
 

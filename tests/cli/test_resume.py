@@ -32,9 +32,13 @@ class Proxy:
         while True:
             try:
                 near, _ = self.listener.accept()
-                far = socket.create_connection(('127.0.0.1', self.port))
             except OSError:
                 return
+            try:
+                far = socket.create_connection(('127.0.0.1', self.port))
+            except OSError:
+                near.close()  # as the server is away
+                continue
             for a, b, counts in (near, far, True), (far, near, False):
                 threading.Thread(target=self.pump, args=(a, b, counts),
                                  daemon=True).start()

@@ -46,9 +46,15 @@ class Result:
 
 
 class Vmkeep:
-    """Runs it against one repository, which need not exist yet."""
+    """Runs it against one repository, which need not exist yet.
 
-    def __init__(self, folder, repository=None, password='correct horse'):
+    within   words in front of the program, such as those that enter a
+             namespace
+    env      more variables"""
+
+    def __init__(self, folder, repository=None, password='correct horse',
+                 within=(), env=None):
+        self.within = list(within)
         self.program = os.path.abspath(
             os.environ.get('VMKEEP', ROOT + '/build/src/cli/vmkeep'))
         self.folder = folder
@@ -60,13 +66,13 @@ class Vmkeep:
                         HOME=folder, XDG_CACHE_HOME=folder + '/cache',
                         XDG_STATE_HOME=folder + '/state',
                         XDG_RUNTIME_DIR=folder + '/run',
-                        VMKEEP_RUNTIME_DIR=folder + '/run')
+                        VMKEEP_RUNTIME_DIR=folder + '/run', **(env or {}))
         os.makedirs(folder + '/run', mode=0o700, exist_ok=True)
 
     def start(self, *argv, **options):
         """A Popen of it that is under way."""
-        return process.start([self.program, *argv], env=self.env,
-                             cwd=self.folder, stdout=subprocess.PIPE,
+        return process.start([*self.within, self.program, *argv],
+                             env=self.env, cwd=self.folder, stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, text=True, **options)
 
     def run(self, *argv, status=0, timeout=600):

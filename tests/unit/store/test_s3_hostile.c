@@ -32,6 +32,7 @@ enum {
 
 static struct server server;
 
+static const struct store_account who = {0};
 static const struct s3_patience hasty = {.connect_ms = 5000,
                                          .stall_ms = 1000,
                                          .backoff_ms = 2,
@@ -248,7 +249,7 @@ open_bucket(const char *bucket, struct store **out, struct err *e)
     CLEANUP(freep)
     char *address = xasprintf("s3:http://127.0.0.1:%s/%s", server.text, bucket);
 
-    return store_s3_open_patient(address, false, &hasty, out, e);
+    return store_s3_open_patient(address, false, &who, &hasty, out, e);
 }
 
 static void
@@ -326,7 +327,7 @@ nobody_listens(void **state)
 
     (void)state;
     assert_int_equal(store_s3_open_patient("s3:http://127.0.0.1:1/bucket",
-                                           false, &hasty, &st, &e),
+                                           false, &who, &hasty, &st, &e),
                      -1);
     assert_int_equal(e.code, ERR_STORE);
     assert_non_null(strstr(e.msg, "is the server up"));
@@ -385,7 +386,7 @@ open_patiently(const char *bucket, struct store **out, struct err *e)
     CLEANUP(freep)
     char *address = xasprintf("s3:http://127.0.0.1:%s/%s", server.text, bucket);
 
-    return store_s3_open_patient(address, false, &patient, out, e);
+    return store_s3_open_patient(address, false, &who, &patient, out, e);
 }
 
 static void

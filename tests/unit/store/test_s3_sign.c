@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/s3_sign.h"
+#include "store/store.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -121,15 +122,28 @@ a_long_secret_counts_whole(void **state)
 
 /* ---- keys -------------------------------------------------------------- */
 
-static const char *const variables[] = {
-    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",       "AWS_SESSION_TOKEN",
-    "AWS_REGION",        "AWS_DEFAULT_REGION",          "AWS_PROFILE",
-    "AWS_CONFIG_FILE",   "AWS_SHARED_CREDENTIALS_FILE", "HOME"};
+static const char *const variables[] = {"AWS_ACCESS_KEY_ID",
+                                        "AWS_SECRET_ACCESS_KEY",
+                                        "AWS_SESSION_TOKEN",
+                                        "AWS_REGION",
+                                        "AWS_DEFAULT_REGION",
+                                        "AWS_PROFILE",
+                                        "AWS_CONFIG_FILE",
+                                        "AWS_SHARED_CREDENTIALS_FILE",
+                                        "HOME",
+                                        "VMKEEP_TO_AWS_ACCESS_KEY_ID",
+                                        "VMKEEP_TO_AWS_SECRET_ACCESS_KEY",
+                                        "VMKEEP_TO_AWS_SESSION_TOKEN",
+                                        "VMKEEP_TO_AWS_PROFILE",
+                                        "VMKEEP_TO_AWS_REGION"};
+
+static struct store_account who; /* whose keys are looked for */
 
 static int
 without_environment(void **state)
 {
     (void)state;
+    who = (struct store_account){0};
     for (size_t i = 0; i < ARRAY_LEN(variables); i++)
         assert_int_equal(unsetenv(variables[i]), 0);
     return 0;
@@ -142,7 +156,7 @@ expect_keys(const char *host, const char *key_id, const char *key_secret,
     CLEANUP(s3_keys_done) struct s3_keys k = {0};
     struct err e = {0};
 
-    if (s3_keys_find(host, &k, &e) == -1)
+    if (s3_keys_find(host, &who, &k, &e) == -1)
         fail_msg("%s", e.msg);
     assert_string_equal(k.id, key_id);
     assert_string_equal(k.secret, key_secret);
@@ -156,7 +170,7 @@ expect_no_keys(const char *about)
     CLEANUP(s3_keys_done) struct s3_keys k = {0};
     struct err e = {0};
 
-    assert_int_equal(s3_keys_find("h", &k, &e), -1);
+    assert_int_equal(s3_keys_find("h", &who, &k, &e), -1);
     assert_int_equal(e.code, ERR_STORE);
     if (!strstr(e.msg, about))
         fail_msg("%s", e.msg);
@@ -231,6 +245,67 @@ keys_from_the_shared_files(void **state)
     expect_no_keys(folder);
 }
 
+static void
+set(const char *name, const char *value)
+{
+    (void)setenv(name, value, 1);
+}
+
+static void
+keys_of_the_second_account(void **state)
+{
+    (void)state;
+    set("AWS_ACCESS_KEY_ID", "first");
+    set("AWS_SECRET_ACCESS_KEY", "planted1");
+    set("AWS_SESSION_TOKEN", "token1");
+    set("AWS_REGION", "r1");
+    who.is_second = true;
+    expect_keys("h", "first", "planted1", "token1", "r1");
+    set("VMKEEP_TO_AWS_ACCESS_KEY_ID", "second");
+    expect_no_keys("only one of VMKEEP_TO_AWS_ACCESS_KEY_ID");
+    set("VMKEEP_TO_AWS_SECRET_ACCESS_KEY", "planted2");
+    expect_keys("h", "second", "planted2", "-", "r1"); /* no token of another */
+    set("VMKEEP_TO_AWS_SESSION_TOKEN", "token2");
+    set("VMKEEP_TO_AWS_REGION", "r2");
+    expect_keys("h", "second", "planted2", "token2", "r2");
+    who.is_second = false;
+    expect_keys("h", "first", "planted1", "token1", "r1");
+}
+
+static void
+profiles_of_the_second_account(void **state)
+{
+    CLEANUP(folder_freep) char *folder = folder_new();
+    CLEANUP(freep) char *credentials = path_join(folder, "credentials");
+    CLEANUP(freep) char *config = path_join(folder, "config");
+    static const char text[] = "[profile work]\nregion=r2\n";
+    struct err e = {0};
+
+    (void)state;
+    assert_int_equal(
+        file_publish(credentials, CREDENTIALS, strlen(CREDENTIALS), &e), 0);
+    assert_int_equal(file_publish(config, text, strlen(text), &e), 0);
+    set("AWS_SHARED_CREDENTIALS_FILE", credentials);
+    set("AWS_CONFIG_FILE", config);
+    set("AWS_ACCESS_KEY_ID", "first");
+    set("AWS_SECRET_ACCESS_KEY", "planted1");
+    set("AWS_REGION", "r1");
+    set("VMKEEP_TO_AWS_PROFILE", "work");
+    expect_keys("h", "first", "planted1", "-", "r1");
+    who.is_second = true;
+    expect_keys("h", "W1", "planted", "W3", "r2");
+    who.profile = "default"; /* has no region */
+    expect_keys("h", "D1", "planted/D2=", "-", "r1");
+    who.profile = "work";
+    set("VMKEEP_TO_AWS_ACCESS_KEY_ID", "second");
+    set("VMKEEP_TO_AWS_SECRET_ACCESS_KEY", "planted2");
+    expect_keys("h", "W1", "planted", "W3", "r2");
+    who.profile = NULL;
+    expect_keys("h", "second", "planted2", "-", "r1");
+    who.profile = "half";
+    expect_no_keys("profile 'half'");
+}
+
 int
 main(void)
 {
@@ -242,6 +317,9 @@ main(void)
         cmocka_unit_test(a_long_secret_counts_whole),
         cmocka_unit_test_setup(keys_from_the_environment, without_environment),
         cmocka_unit_test_setup(keys_from_the_shared_files, without_environment),
+        cmocka_unit_test_setup(keys_of_the_second_account, without_environment),
+        cmocka_unit_test_setup(profiles_of_the_second_account,
+                               without_environment),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
