@@ -5,7 +5,7 @@
  * each stopped for as long as a seed says, also for much longer than the
  * grace.  rules.c has the schedules that show what each rule is for.
  *
- * VMKEEP_PROTOCOL_SCHEDULES: how many, instead of 400.
+ * VMKEEP_PROTOCOL_SCHEDULES: how many, instead of 1000.
  * VMKEEP_PROTOCOL_SEED: the first of them, instead of a random one.
  * VMKEEP_PROTOCOL_READ=1: all good backups are read after each commit, and
  * after each schedule; else after every twentieth.
@@ -14,7 +14,7 @@
 #include "sim.h"
 
 enum { WRITERS = 3, GCS = 2, CAST = WRITERS + 1 + GCS };
-enum { STEPS = 3000, SCHEDULES = 400 };
+enum { STEPS = 3000, SCHEDULES = 1000 };
 
 static bool reads_each_commit;
 
