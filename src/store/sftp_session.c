@@ -46,7 +46,8 @@ enum packet {
     DATA = 103,
     NAME = 104,
     ATTRS = 105,
-    EXTENDED = 200
+    EXTENDED = 200,
+    EXTENDED_REPLY = 201
 };
 
 enum {
@@ -65,6 +66,9 @@ enum {
     EMPTY_REPLIES_MAX = 100
 };
 
+#define FSYNC "fsync@openssh.com"
+#define STATVFS "statvfs@openssh.com"
+
 struct sftp {
     pid_t pid;
     int fd;   /* ssh's standard input and output */
@@ -76,7 +80,7 @@ struct sftp {
     struct deadline end;    /* ... and this is the end then */
     char *address, *host;
     uint32_t next_id;
-    bool has_fsync;
+    bool has_fsync, has_statvfs;
     struct buf out, in;
     char *message;
 };
@@ -515,6 +519,12 @@ ask_handle(struct sftp *s, size_t at, struct sftp_handle *out, struct err *e)
 
 /* ---- opening ----------------------------------------------------------- */
 
+static bool
+is_called(const uint8_t *name, uint32_t len, const char *what)
+{
+    return len == strlen(what) && memcmp(name, what, len) == 0;
+}
+
 static int
 take_version(struct sftp *s, struct reply *r, struct err *e)
 {
@@ -527,9 +537,8 @@ take_version(struct sftp *s, struct reply *r, struct err *e)
         (void)take_bytes(&r->body, &ignored);
         if (r->body.ran_short || i == EXTENSIONS_MAX)
             return nonsense(s, e);
-        static const char fsync_name[] = "fsync@openssh.com";
-        if (len == strlen(fsync_name) && memcmp(name, fsync_name, len) == 0)
-            s->has_fsync = true;
+        s->has_fsync |= is_called(name, len, FSYNC);
+        s->has_statvfs |= is_called(name, len, STATVFS);
     }
     return 0;
 }
@@ -662,9 +671,48 @@ sftp_sync(struct sftp *s, const struct sftp_handle *h, struct err *e)
     if (!s->has_fsync)
         return SFTP_OK;
     size_t at = begin(s, EXTENDED, s->next_id++);
-    add_text(s, "fsync@openssh.com");
+    add_text(s, FSYNC);
     add_bytes(s, h->p, h->len);
     return ask_status(s, at, e);
+}
+
+bool
+sftp_can_sync(const struct sftp *s)
+{
+    return s->has_fsync;
+}
+
+int
+sftp_space(struct sftp *s, const char *path, uint64_t *out_free,
+           uint64_t *out_total, struct err *e)
+{
+    struct reply r;
+    uint64_t free_bytes = 0, total = 0;
+
+    if (!s->has_statvfs)
+        return SFTP_UNSUPPORTED;
+    size_t at = begin(s, EXTENDED, s->next_id++);
+    add_text(s, STATVFS);
+    add_text(s, path);
+    if (ask(s, at, &r, e) == -1)
+        return -1;
+    if (r.type != EXTENDED_REPLY) {
+        int rc = status_of(s, &r, e);
+        return rc == SFTP_OK ? nonsense(s, e) : rc;
+    }
+    /* PROTOCOL 4.4: f_bsize, f_frsize, f_blocks, f_bfree, f_bavail, ... */
+    (void)cursor_be64(&r.body);
+    uint64_t unit = cursor_be64(&r.body), blocks = cursor_be64(&r.body);
+    (void)cursor_be64(&r.body);
+    uint64_t available = cursor_be64(&r.body);
+    if (r.body.ran_short)
+        return nonsense(s, e);
+    if (unit == 0 || !u64_mul(available, unit, &free_bytes) ||
+        !u64_mul(blocks, unit, &total) || free_bytes > total)
+        return SFTP_UNSUPPORTED;
+    *out_free = free_bytes;
+    *out_total = total;
+    return SFTP_OK;
 }
 
 int

@@ -3,7 +3,8 @@
  * sftp_session: one SFTP connection, spoken to by the user's own ssh.
  *
  * Source: draft-ietf-secsh-filexfer-02 (SFTP version 3), which is what OpenSSH
- * speaks, and PROTOCOL in OpenSSH for fsync@openssh.com.
+ * speaks, and PROTOCOL in OpenSSH for fsync@openssh.com and
+ * statvfs@openssh.com.
  *
  * Results: a call returns a status of the protocol (enum sftp_status, never
  *          negative), or -1 with `e` (ERR_STORE) if the connection is of no
@@ -92,6 +93,11 @@ int sftp_rename(struct sftp *s, const char *from, const char *to,
                 struct err *e);
 /* SFTP_OK where the server does not offer it. */
 int sftp_sync(struct sftp *s, const struct sftp_handle *h, struct err *e);
+bool sftp_can_sync(const struct sftp *s);
+/* The file system that `path` is on; SFTP_UNSUPPORTED where the server does not
+ * offer it, or what it says cannot be. */
+int sftp_space(struct sftp *s, const char *path, uint64_t *out_free,
+               uint64_t *out_total, struct err *e);
 /* The file's size; sets its time to the server's. */
 int sftp_resize(struct sftp *s, const struct sftp_handle *h, uint64_t size,
                 struct err *e);

@@ -35,6 +35,7 @@
 #include "base/rand.h"
 #include "store/sftp_address.h"
 #include "store/sftp_session.h"
+#include "store/store_folders.h"
 #include "store/store_internal.h"
 #include "work/cancel.h"
 
@@ -794,38 +795,15 @@ list_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
     return complete_entries(s, x, f, e);
 }
 
-struct todo {
-    char **names;
-    size_t n, room;
-};
-
-static void
-todo_add(struct todo *t, char *name)
-{
-    if (t->n == t->room) {
-        t->room = t->room ? t->room * 2 : 16;
-        t->names = xrealloc(t->names, t->room * sizeof(*t->names));
-    }
-    t->names[t->n++] = name;
-}
-
-static void
-todo_done(struct todo *t)
-{
-    for (size_t i = 0; i < t->n; i++)
-        free(t->names[i]);
-    free(t->names);
-}
-
 /* No connection is held while `fn` runs: it may use the store. */
 static int
 sftp_store_list(struct store *st, const char *prefix, store_list_fn *fn,
                 void *cookie, struct err *e)
 {
     struct sftp_store *s = (struct sftp_store *)st;
-    CLEANUP(todo_done) struct todo todo = {0};
+    CLEANUP(folders_done) struct folders todo = {0};
 
-    todo_add(&todo, xstrdup(prefix));
+    folders_add(&todo, prefix);
     while (todo.n > 0) {
         CLEANUP(freep) char *name = todo.names[--todo.n];
         CLEANUP(folder_empty) struct folder f = {.name = name};
@@ -834,8 +812,9 @@ sftp_store_list(struct store *st, const char *prefix, store_list_fn *fn,
         for (size_t i = 0; i < f.n; i++) {
             const struct folder_entry *y = &f.entries[i];
             struct store_stat stat = stat_of(&y->attrs);
+            CLEANUP(freep) char *inner = xasprintf("%s/", y->name);
             if (S_ISDIR(y->attrs.mode))
-                todo_add(&todo, xasprintf("%s/", y->name));
+                folders_add(&todo, inner);
             else if (fn(cookie, y->name, &stat, e) == -1)
                 return -1;
         }
@@ -878,6 +857,61 @@ sftp_store_set_rates(struct store *st, struct rate *up, struct rate *down)
     s->down = down;
 }
 
+static int
+traits_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
+            struct err *e)
+{
+    struct store_traits *out = arg;
+    CLEANUP(freep) char *path = path_of(s, ".");
+    int rc = sftp_space(x, path, &out->free_bytes, &out->total_bytes, e);
+
+    (void)tries;
+    if (rc == -1)
+        return BROKEN;
+    out->has_space = rc == SFTP_OK;
+    out->syncs_files = sftp_can_sync(x) ? STORE_YES : STORE_NO;
+    return 0;
+}
+
+static void
+sftp_store_traits(struct store *st, struct store_traits *out)
+{
+    struct err ignored = {0};
+
+    (void)call((struct sftp_store *)st, traits_call, out, &ignored);
+}
+
+/* 1, 0. */
+static int
+overwrite_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
+               struct err *e)
+{
+    struct named *n = arg;
+    CLEANUP(freep) char *path = path_of(s, n->name);
+    struct sftp_handle h;
+    int rc = sftp_open_file(x, path, SFTP_WRITE, &h, e);
+
+    (void)tries;
+    if (rc == SFTP_DENIED)
+        return 0;
+    if (rc != SFTP_OK)
+        return fail(s, x, rc, "open object", n->name, e);
+    return sftp_close_handle(x, &h, e) == -1 ? BROKEN : 1;
+}
+
+/* Files have owners, so an old one tells more than what was just written. */
+static enum store_known
+sftp_store_try_overwrite(struct store *st, const char *own, const void *p,
+                         size_t len, const char *old)
+{
+    struct named n = {.name = old};
+    struct err ignored = {0};
+    int rc = call((struct sftp_store *)st, overwrite_call, &n, &ignored);
+
+    (void)own, (void)p, (void)len;
+    return rc == 1 ? STORE_YES : rc == 0 ? STORE_NO : STORE_UNKNOWN;
+}
+
 static const struct store_ops sftp_ops = {
     .put = sftp_store_put,
     .get = sftp_store_get,
@@ -887,6 +921,8 @@ static const struct store_ops sftp_ops = {
     .remove = sftp_store_remove,
     .set_cancel = sftp_store_set_cancel,
     .set_rates = sftp_store_set_rates,
+    .try_overwrite = sftp_store_try_overwrite,
+    .traits = sftp_store_traits,
     .close = sftp_store_close,
 };
 
