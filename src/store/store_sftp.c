@@ -881,7 +881,6 @@ sftp_store_traits(struct store *st, struct store_traits *out)
     (void)call((struct sftp_store *)st, traits_call, out, &ignored);
 }
 
-/* 1, 0. */
 static int
 overwrite_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
                struct err *e)
