@@ -67,7 +67,7 @@ check-heavy: check-asan check-tsan fuzz
 		tools/run-tests -C $(BUILD) --slow 6 --suite system
 	VMKEEP_ALL_FAULTS=1 VMKEEP_ALL_BITS=1 SOAK_SECONDS=$(SOAK_SECONDS) \
 		tools/run-tests -C $(BUILD) --slow 20 \
-		sweep jobfaults repair fault_program soak
+		sweep jobfaults repair fault_program soak cli_cluster
 
 check-versions: setup $(BUILD)/build.ninja
 	tools/setup versions

@@ -179,6 +179,15 @@ def test_s3_ceph(box):
     server.stop()
 
 
+def test_s3_swift(box):
+    """S3, OpenStack Swift's; it knows no conditions; the bucket is made"""
+    s3_keys(box)
+    box.env['AWS_ACCESS_KEY_ID'] = 'AKTEST:x'
+    server = Server(box, 'swift.py')
+    live(box, f's3:http://127.0.0.1:{server.text}/backups/host')
+    server.stop()
+
+
 def test_s3_ceph_bucket_in_host(box):
     """S3, the bucket's name in the host's"""
     s3_keys(box)
