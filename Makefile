@@ -70,7 +70,7 @@ check-heavy: check-asan check-tsan fuzz
 	VMKEEP_ALL_FAULTS=1 VMKEEP_ALL_BITS=1 SOAK_SECONDS=$(SOAK_SECONDS) \
 		VMKEEP_PROTOCOL_SCHEDULES=20000 \
 		tools/run-tests -C $(BUILD) --slow 20 \
-		sweep jobfaults repair protocol fault_program soak
+		sweep jobfaults repair protocol fault_program soak cli_cluster
 
 check-versions: setup $(BUILD)/build.ninja
 	tools/setup versions

@@ -142,9 +142,9 @@ check_virtio_blk(const struct live *l, struct err *e)
 
 /*
  * QEMU 7.2.14 to 8.x may carry a fix (of CVE-2024-7409) which aborts the
- * machine when an NBD client leaves a node that lives in an I/O thread.  All up to
- * 8.x abort when a node is added above such a one while the guest writes to it
- * (seen with 7.2.22).
+ * machine when an NBD client leaves a node that lives in an I/O thread.  All up
+ * to 8.x abort when a node is added above such a one while the guest writes to
+ * it (seen with 7.2.22).
  */
 int
 live_look_at_iothreads(struct live *l, struct err *e)

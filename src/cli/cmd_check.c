@@ -4,11 +4,13 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "cli/checked.h"
 #include "cli/cli.h"
 #include "cli/faults.h"
 #include "cli/meter.h"
 #include "cli/session.h"
 #include "repo/checker.h"
+#include "repo/repo.h"
 #include "work/cancel.h"
 
 static void
@@ -69,6 +71,18 @@ outcome(struct cli *c, const struct check_result *r)
     return OUTCOME_PARTLY;
 }
 
+/* For `vmkeep doctor`. */
+static void
+note(const struct session *s, const struct check_options *o,
+     const struct check_result *r)
+{
+    CLEANUP(freep) char *cache = session_cache();
+
+    checked_note(cache, repo_id(s->repo), CHECKED_STRUCTURE, r->faults);
+    if (o->data.read == CHECK_READ_ALL)
+        checked_note(cache, repo_id(s->repo), CHECKED_DATA, r->faults);
+}
+
 static int
 run_check(struct cli *c, struct err *e)
 {
@@ -93,6 +107,7 @@ run_check(struct cli *c, struct err *e)
     meter_stop(meter);
     if (rc == -1)
         return -1;
+    note(&s, &o, &result);
     if (c->out.json)
         out_line(&c->out, "summary", faults_result(&result));
     else

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "cli/checked.h"
 #include "cli/cli.h"
 #include "cli/print.h"
 #include "cli/session.h"
@@ -44,6 +45,7 @@ struct report {
     struct last *machines; /* owned */
     size_t n;
     uint64_t backups, sealed;
+    struct checked checked;
 };
 
 static void
@@ -134,7 +136,14 @@ say_deleting(struct report *r, const struct doctor_result *d, unsigned role)
     bool cleans = role == ROLE_OF_ADMIN || role == ROLE_OF_RECOVERY ||
                   role == ROLE_OF_MAINTENANCE;
 
-    if (d->may_write && !d->removed && d->refused.code == ERR_DENIED)
+    if (d->may_write && !d->removed && d->refused.code == ERR_DENIED &&
+        d->overwrites == STORE_YES && !keeps_history(&d->traits))
+        say(r, "delete", cleans ? NOTE : WARNING,
+            "the storage lets this host remove nothing, but write over "
+            "objects: whoever takes it over can destroy backups that way; let "
+            "the storage keep old versions, or take the files away from its "
+            "account");
+    else if (d->may_write && !d->removed && d->refused.code == ERR_DENIED)
         say(r, "delete", FINE, "the storage lets this host remove nothing%s",
             cleans ? ": `vmkeep prune` must run elsewhere" : "");
     else if (d->may_write && !d->removed)
@@ -177,6 +186,13 @@ say_place(struct report *r, const struct store_traits *t)
         say(r, "space", low ? WARNING : FINE, "%s of %s are free", free_text,
             all);
     }
+    if (t->syncs_files == STORE_NO)
+        say(r, "durable", WARNING,
+            "the server does not say when files are on its disk: a power cut "
+            "there may cost the newest backups");
+    else if (t->syncs_files == STORE_YES && t->syncs_folders == STORE_UNKNOWN)
+        say(r, "durable", FINE,
+            "files are synced; for folders the protocol has no word");
     if (t->syncs_folders != STORE_UNKNOWN)
         say(r, "durable", t->syncs_folders == STORE_YES ? FINE : NOTE,
             t->syncs_folders == STORE_YES
@@ -234,6 +250,37 @@ when(int64_t time_ns)
     double hours = (double)ago / 3600e9;
     return hours < 48 ? xasprintf("%s (%.1f h ago)", text, hours)
                       : xasprintf("%s (%.0f days ago)", text, hours / 24);
+}
+
+static void
+say_checked(struct report *r)
+{
+    static const char *const how[] = {"check", "check --read-data"};
+
+    for (size_t i = 0; i < CHECKED_KINDS; i++) {
+        const char *name = i == CHECKED_DATA ? "last full check" : "last check";
+        if (r->checked.last[i].time_ns == 0) {
+            say(r, name, NOTE,
+                "none on this host that it knows of: `vmkeep %s`", how[i]);
+            continue;
+        }
+        CLEANUP(freep) char *time = when(r->checked.last[i].time_ns);
+        say(r, name, r->checked.last[i].faults > 0 ? WARNING : NOTE,
+            "%s on this host, %llu faults", time,
+            (unsigned long long)r->checked.last[i].faults);
+    }
+}
+
+static json_t *
+checked_json(const struct checked *c, enum checked_what what)
+{
+    char time[CLOCK_TEXT_LEN];
+
+    if (c->last[what].time_ns == 0)
+        return json_null();
+    clock_format_utc(c->last[what].time_ns, time);
+    return json_pack("{s:s, s:I}", "time", time, "faults",
+                     (json_int_t)c->last[what].faults);
 }
 
 static void
@@ -302,6 +349,13 @@ to_json(struct report *r, const struct session *s,
                          ms(d->stat_ns), "list_ms", ms(d->list_ns), "exclusive",
                          (int)d->is_exclusive, "clock_ahead_s",
                          (double)d->ahead_ns / 1e9));
+    (void)json_object_update_new(
+        j,
+        json_pack("{s:o, s:o, s:o, s:o}", "can_overwrite",
+                  known_json(d->overwrites), "syncs_files",
+                  known_json(d->traits.syncs_files), "last_check",
+                  checked_json(&r->checked, CHECKED_STRUCTURE),
+                  "last_full_check", checked_json(&r->checked, CHECKED_DATA)));
     if (d->traits.has_space)
         (void)json_object_set_new(
             j, "free_bytes", json_integer((json_int_t)d->traits.free_bytes));
@@ -349,6 +403,8 @@ run_doctor(struct cli *c, struct err *e)
         repo_id(s.repo), role_name(role));
     if (look(&r, &s, &d, e) == -1)
         return -1;
+    CLEANUP(freep) char *cache = session_cache();
+    checked_read(cache, repo_id(s.repo), &r.checked);
     if (d.may_write) {
         say_writing(&r, &d);
         say_clock(&r, &d);
@@ -356,6 +412,7 @@ run_doctor(struct cli *c, struct err *e)
     say_deleting(&r, &d, role);
     say_place(&r, &d.traits);
     say_history(&r, &d);
+    say_checked(&r);
     if (c->out.json)
         out_document(&c->out, to_json(&r, &s, &d));
     else
@@ -382,11 +439,15 @@ const struct command cmd_doctor = {
         "is listed, compares the storage's clock, and tries to remove it: a "
         "host that can remove an object could delete all backups. It is one of "
         "the markers that every backup leaves, no part of any history; where "
-        "it cannot be removed, `vmkeep prune` does it with those. Of a bucket "
-        "also whether it keeps old versions or has an object lock, of a folder "
-        "how much space is left.\n\n"
-        "Then the newest backup of each machine, and when another host and "
-        "maintenance were last there. The exit code is 3 if something is a "
+        "it cannot be removed, `vmkeep prune` does it with those. Whether the "
+        "storage would let it write over objects is tried with the marker (S3) "
+        "or by opening an old file. Of a bucket also whether it keeps old "
+        "versions or has an object lock, of a folder how much space is left, "
+        "and whether the server syncs files.\n\n"
+        "Then the newest backup of each machine, when another host and "
+        "maintenance were last there, and when this host last ran `vmkeep "
+        "check` to its end (the cache has a note of it; other hosts' checks "
+        "are not known here). The exit code is 3 if something is a "
         "warning, 1 if the storage is not fit to hold a repository.",
     .options = options,
     .examples = examples,

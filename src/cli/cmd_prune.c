@@ -120,8 +120,9 @@ run_prune(struct cli *c, struct err *e)
     if (r.denied == 0)
         return OUTCOME_DONE;
     out_warning(&c->out,
-                "the storage refused %llu removals; they are tried again by "
-                "the next run",
+                "the storage refused %llu removals: they are tried again by "
+                "the next run, which must be under an account that may remove "
+                "(`vmkeep doctor` says whether this one may)",
                 (unsigned long long)r.denied);
     return OUTCOME_PARTLY;
 }

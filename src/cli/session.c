@@ -69,10 +69,9 @@ session_ask(const struct cli *c, const char *address, bool is_new,
     return secret_get(&ways, out, e);
 }
 
-/* Where what can be fetched again is kept; NULL: nowhere.  The caller frees it.
- * A relative XDG_CACHE_HOME does not count (XDG base directories, 0.8). */
-static char *
-cache_dir(void)
+/* A relative XDG_CACHE_HOME does not count (XDG base directories, 0.8). */
+char *
+session_cache(void)
 {
     const char *own = env_get("VMKEEP_CACHE_DIR");
     const char *xdg = env_get("XDG_CACHE_HOME"), *home = env_get("HOME");
@@ -122,7 +121,7 @@ open_repo(const char *key, const char *variable, const struct secret *password,
                      key && *key ? key : env_get(variable), &out->repo,
                      e) == -1)
         return -1;
-    CLEANUP(freep) char *cache = cache_dir();
+    CLEANUP(freep) char *cache = session_cache();
     repo_use_cache(out->repo, cache);
     return 0;
 }

@@ -44,6 +44,9 @@ int session_open_to(const struct cli *c, struct session *out, struct err *e);
  * named or its password is not at hand without asking, -1. */
 int session_open_quietly(const struct cli *c, struct session *out,
                          struct err *e);
+/* Where what can be fetched again is kept; NULL: nowhere.  The caller frees it.
+ */
+char *session_cache(void);
 void session_done(struct session *s); /* for CLEANUP */
 
 /* From now on signals raise `c`, and that cuts short what waits for the

@@ -176,6 +176,39 @@ put_again(struct probe *p, struct err *e)
     return 0;
 }
 
+/* The oldest of the refs, which is history; or the config. */
+struct oldest {
+    char name[STORE_NAME_MAX + 1];
+    int64_t time_ns;
+};
+
+static int
+note_oldest(void *cookie, const char *name, const struct store_stat *stat,
+            struct err *e)
+{
+    struct oldest *o = cookie;
+
+    (void)e;
+    if (stat->mtime_ns >= o->time_ns)
+        return 0;
+    o->time_ns = stat->mtime_ns;
+    memcpy(o->name, name, strlen(name) + 1);
+    return 0;
+}
+
+static int
+try_overwrite(struct probe *p, struct err *e)
+{
+    struct oldest o = {.time_ns = INT64_MAX};
+
+    memcpy(o.name, NAME_CONFIG, strlen(NAME_CONFIG) + 1);
+    if (store_list(p->repo->store, "refs/", note_oldest, &o, e) == -1)
+        return -1;
+    p->result->overwrites = store_try_overwrite(
+        p->repo->store, p->name, p->bytes.p, p->bytes.len, o.name);
+    return 0;
+}
+
 static int
 try_writing(struct probe *p, struct err *e)
 {
@@ -183,7 +216,7 @@ try_writing(struct probe *p, struct err *e)
         return -1;
     uint64_t put_at = clock_mono_ns();
     if (read_back(p, e) == -1 || put_again(p, e) == -1 ||
-        wait_for_listing(p, put_at, e) == -1)
+        wait_for_listing(p, put_at, e) == -1 || try_overwrite(p, e) == -1)
         return -1;
     return 0;
 }

@@ -32,6 +32,8 @@ struct doctor_result {
     uint64_t listed_after_ns; /* ... of having been put */
     int64_t ahead_ns, ahead_by_ns; /* the storage's clock is so much ahead of
                                     * ours, give or take */
+    enum store_known overwrites;   /* the storage would let this host write
+                                    * over an object, history's too */
     bool removed;                  /* the marker could be removed again */
     struct err refused;            /* why not */
 

@@ -36,8 +36,12 @@ enum packet {
     DATA = 103,
     NAME = 104,
     ATTRS = 105,
-    EXTENDED = 200
+    EXTENDED = 200,
+    EXTENDED_REPLY = 201
 };
+
+#define SFTP_FSYNC "fsync@openssh.com"
+#define SFTP_STATVFS "statvfs@openssh.com"
 
 enum {
     SFTP_ATTR_SIZE = 1,
@@ -59,7 +63,7 @@ struct sftp {
     struct deadline end;    /* ... and this is the end then */
     char *address, *host;
     uint32_t next_id;
-    bool has_fsync;
+    bool has_fsync, has_statvfs;
     struct buf out, in;
     char *message;
     uint32_t later[SFTP_LATER_MAX]; /* ids of what is closed without waiting */

@@ -498,6 +498,12 @@ ask_handle(struct sftp *s, size_t at, struct sftp_handle *out, struct err *e)
 
 /* ---- opening ----------------------------------------------------------- */
 
+static bool
+is_called(const uint8_t *name, uint32_t len, const char *what)
+{
+    return len == strlen(what) && memcmp(name, what, len) == 0;
+}
+
 static int
 take_version(struct sftp *s, struct reply *r, struct err *e)
 {
@@ -510,9 +516,8 @@ take_version(struct sftp *s, struct reply *r, struct err *e)
         (void)sftp_take_bytes(&r->body, &ignored);
         if (r->body.ran_short || i == EXTENSIONS_MAX)
             return sftp_nonsense(s, e);
-        static const char fsync_name[] = "fsync@openssh.com";
-        if (len == strlen(fsync_name) && memcmp(name, fsync_name, len) == 0)
-            s->has_fsync = true;
+        s->has_fsync |= is_called(name, len, SFTP_FSYNC);
+        s->has_statvfs |= is_called(name, len, SFTP_STATVFS);
     }
     return 0;
 }
@@ -621,4 +626,43 @@ int
 sftp_remove(struct sftp *s, const char *path, struct err *e)
 {
     return sftp_ask_status(s, sftp_packet_path(s, REMOVE, path), e);
+}
+
+bool
+sftp_can_sync(const struct sftp *s)
+{
+    return s->has_fsync;
+}
+
+int
+sftp_space(struct sftp *s, const char *path, uint64_t *out_free,
+           uint64_t *out_total, struct err *e)
+{
+    struct reply r;
+    uint64_t free_bytes = 0, total = 0;
+
+    if (!s->has_statvfs)
+        return SFTP_UNSUPPORTED;
+    size_t at = sftp_packet(s, EXTENDED, s->next_id++);
+    sftp_add_text(s, SFTP_STATVFS);
+    sftp_add_text(s, path);
+    if (ask(s, at, &r, e) == -1)
+        return -1;
+    if (r.type != EXTENDED_REPLY) {
+        int rc = sftp_status_of(s, &r, e);
+        return rc == SFTP_OK ? sftp_nonsense(s, e) : rc;
+    }
+    /* PROTOCOL 4.4: f_bsize, f_frsize, f_blocks, f_bfree, f_bavail, ... */
+    (void)cursor_be64(&r.body);
+    uint64_t unit = cursor_be64(&r.body), blocks = cursor_be64(&r.body);
+    (void)cursor_be64(&r.body);
+    uint64_t available = cursor_be64(&r.body);
+    if (r.body.ran_short)
+        return sftp_nonsense(s, e);
+    if (unit == 0 || !u64_mul(available, unit, &free_bytes) ||
+        !u64_mul(blocks, unit, &total) || free_bytes > total)
+        return SFTP_UNSUPPORTED;
+    *out_free = free_bytes;
+    *out_total = total;
+    return SFTP_OK;
 }

@@ -96,6 +96,12 @@ int sftp_remove(struct sftp *s, const char *path, struct err *e);
 /* Never replaces what is there (draft, section 6.5). */
 int sftp_rename(struct sftp *s, const char *from, const char *to,
                 struct err *e);
+/* Does the server offer to make a file durable? */
+bool sftp_can_sync(const struct sftp *s);
+/* The file system that `path` is on; SFTP_UNSUPPORTED where the server does not
+ * offer it, or what it says cannot be. */
+int sftp_space(struct sftp *s, const char *path, uint64_t *out_free,
+               uint64_t *out_total, struct err *e);
 
 /* Look at `path`, and whether there is `place`, in one trip.  The status of the
  * first, or -1. */

@@ -211,7 +211,7 @@ begin_sync(struct sftp *s, const struct sftp_handle *h)
 {
     size_t at = sftp_packet(s, EXTENDED, s->next_id++);
 
-    sftp_add_text(s, "fsync@openssh.com");
+    sftp_add_text(s, SFTP_FSYNC);
     sftp_add_bytes(s, h->p, h->len);
     return at;
 }

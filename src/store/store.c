@@ -276,6 +276,15 @@ store_remove(struct store *st, const char *name, struct err *e)
     return st->ops->remove(st, name, e);
 }
 
+enum store_known
+store_try_overwrite(struct store *st, const char *own, const void *p,
+                    size_t len, const char *old)
+{
+    if (!st->ops->try_overwrite || !store_name_ok(own) || !store_name_ok(old))
+        return STORE_UNKNOWN;
+    return st->ops->try_overwrite(st, own, p, len, old);
+}
+
 void
 store_get_traits(struct store *st, struct store_traits *out)
 {

@@ -130,6 +130,16 @@ struct store_traits {
 /* Never fails: it asks once. */
 void store_get_traits(struct store *st, struct store_traits *out);
 
+/*
+ * Could this account destroy an object by writing over it, whatever care
+ * store_put takes?  Tried where that does no harm: `own` is an object of ours
+ * that holds these bytes, which may be written again, or seem to be newer;
+ * `old` is one that is only opened, where that tells.  Never fails.
+ */
+enum store_known store_try_overwrite(struct store *st, const char *own,
+                                     const void *p, size_t len,
+                                     const char *old);
+
 /* Remove what is no object: what processes that died have left behind, a day
  * ago or more. */
 int store_tidy(struct store *st, struct err *e);

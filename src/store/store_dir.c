@@ -35,6 +35,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "store/store_folders.h"
 #include "store/store_internal.h"
 #include "store/store_place.h"
 #include "store/store_temps.h"
@@ -461,30 +462,6 @@ dir_remove(struct store *st, const char *name, struct err *e)
 
 /* ---- listing ---------------------------------------------------------- */
 
-/* Folders still to be listed: each "" or "a/b/". */
-struct folders {
-    char **names;
-    size_t n, room;
-};
-
-static void
-folders_add(struct folders *f, const char *name)
-{
-    if (f->n == f->room) {
-        f->room = f->room ? f->room * 2 : 16;
-        f->names = xrealloc(f->names, f->room * sizeof(*f->names));
-    }
-    f->names[f->n++] = xstrdup(name);
-}
-
-static void
-folders_done(struct folders *f)
-{
-    for (size_t i = 0; i < f->n; i++)
-        free(f->names[i]);
-    free(f->names);
-}
-
 static void
 dir_closep(DIR **dir)
 {
@@ -627,6 +604,26 @@ dir_traits(struct store *st, struct store_traits *out)
         out->syncs_folders = STORE_NO;
 }
 
+static enum store_known
+dir_try_overwrite(struct store *st, const char *own, const void *p, size_t len,
+                  const char *old)
+{
+    struct dir_store *d = (struct dir_store *)st;
+    CLEANUP(fd_close) int folder = -1;
+    const char *leaf = NULL;
+    struct err ignored = {0};
+
+    (void)own, (void)p, (void)len;
+    if (place_folder_of(&d->place, old, false, &folder, &leaf, &ignored) != 1)
+        return STORE_UNKNOWN;
+    CLEANUP(fd_close)
+    int fd = openat(folder, leaf, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd != -1)
+        return STORE_YES;
+    return errno == EACCES || errno == EPERM || errno == EROFS ? STORE_NO
+                                                               : STORE_UNKNOWN;
+}
+
 static const struct store_ops dir_ops = {
     .put = dir_put,
     .get = dir_get,
@@ -637,6 +634,7 @@ static const struct store_ops dir_ops = {
     .tidy = dir_tidy,
     .set_cancel = dir_set_cancel,
     .set_rates = dir_set_rates,
+    .try_overwrite = dir_try_overwrite,
     .traits = dir_traits,
     .close = dir_close,
 };

@@ -31,6 +31,10 @@ struct store_ops {
     void (*set_cancel)(struct store *st, struct cancel *c);
     /* NULL: it moves nothing */
     void (*set_rates)(struct store *st, struct rate *up, struct rate *down);
+    /* NULL: unknown */
+    enum store_known (*try_overwrite)(struct store *st, const char *own,
+                                      const void *p, size_t len,
+                                      const char *old);
     /* Into zeroed *out.  NULL: nothing is known */
     void (*traits)(struct store *st, struct store_traits *out);
     void (*close)(struct store *st); /* frees what the backend added and st */

@@ -54,6 +54,11 @@ sftp_store_stat_of(const struct sftp_attrs *a)
                                    (int64_t)a->mtime * INT64_C(1000000000)};
 }
 
+/* What store_sftp_list.c and store_sftp_traits.c add to its store_ops. */
+void sftp_store_traits(struct store *st, struct store_traits *out);
+enum store_known sftp_store_try_overwrite(struct store *st, const char *own,
+                                          const void *p, size_t len,
+                                          const char *old);
 int sftp_store_list(struct store *st, const char *prefix, store_list_fn *fn,
                     void *cookie, struct err *e);
 

@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "store/store_folders.h"
 #include "store/store_sftp_internal.h"
 
 enum { ENTRIES_MAX = 1 << 20 /* of folders that are read together */ };
@@ -128,32 +129,9 @@ list_call(struct sftp_store *s, struct sftp *x, void *arg, unsigned tries,
     return result == 0 ? complete_entries(s, x, l, e) : result;
 }
 
-struct todo {
-    char **names;
-    size_t n, room;
-};
-
-static void
-todo_add(struct todo *t, char *name)
-{
-    if (t->n == t->room) {
-        t->room = t->room ? t->room * 2 : 16;
-        t->names = xrealloc(t->names, t->room * sizeof(*t->names));
-    }
-    t->names[t->n++] = name;
-}
-
-static void
-todo_done(struct todo *t)
-{
-    for (size_t i = 0; i < t->n; i++)
-        free(t->names[i]);
-    free(t->names);
-}
-
 /* As many as are read together. */
 static void
-take_folders(struct todo *t, struct level *l)
+take_folders(struct folders *t, struct level *l)
 {
     for (; t->n > 0 && l->n_folders < SFTP_FOLDERS_MAX; l->n_folders++)
         l->folders[l->n_folders] =
@@ -174,9 +152,9 @@ sftp_store_list(struct store *st, const char *prefix, store_list_fn *fn,
                 void *cookie, struct err *e)
 {
     struct sftp_store *s = (struct sftp_store *)st;
-    CLEANUP(todo_done) struct todo todo = {0};
+    CLEANUP(folders_done) struct folders todo = {0};
 
-    todo_add(&todo, xstrdup(prefix));
+    folders_add(&todo, prefix);
     while (todo.n > 0) {
         CLEANUP(level_done) struct level l = {0};
         take_folders(&todo, &l);
@@ -185,8 +163,9 @@ sftp_store_list(struct store *st, const char *prefix, store_list_fn *fn,
         for (size_t i = 0; i < l.n; i++) {
             const struct folder_entry *y = &l.entries[i];
             struct store_stat stat = sftp_store_stat_of(&y->attrs);
+            CLEANUP(freep) char *inner = xasprintf("%s/", y->name);
             if (S_ISDIR(y->attrs.mode))
-                todo_add(&todo, xasprintf("%s/", y->name));
+                folders_add(&todo, inner);
             else if (fn(cookie, y->name, &stat, e) == -1)
                 return -1;
         }

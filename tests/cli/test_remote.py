@@ -179,6 +179,15 @@ def test_s3_ceph(box):
     server.stop()
 
 
+def test_s3_swift(box):
+    """S3, OpenStack Swift's; it knows no conditions; the bucket is made"""
+    s3_keys(box)
+    box.env['AWS_ACCESS_KEY_ID'] = 'AKTEST:x'
+    server = Server(box, 'swift.py')
+    live(box, f's3:http://127.0.0.1:{server.text}/backups/host')
+    server.stop()
+
+
 def test_s3_ceph_bucket_in_host(box):
     """S3, the bucket's name in the host's"""
     s3_keys(box)
@@ -422,8 +431,11 @@ def test_doctor_directory(box):
     assert abs(d['clock_ahead_s']) < 3600 and d['put_ms'] > 0, d
     assert [m['machine'] for m in d['machines']] == ['web'], d
     assert checks['names'] == checks['write'] == checks['durable'] == 'ok'
+    assert d['can_overwrite'] is True and d['syncs_files'] is True, d
+    assert d['last_check'] is None and d['last_full_check'] is None, d
     r = ok(box, 'doctor')
     matches(r'web: \d{4}-\d\d-\d\d', r.out)
+    matches(r'last full check .* none on this host', r.out)
     # To a host that only backs up it is a warning.
     env = host_key(box)
     d, checks = doctor(box, 3, env=env)
@@ -437,14 +449,50 @@ def test_doctor_directory(box):
     assert box.run('doctor', '-r', box.path('no')).code == 10
 
 
+def test_doctor_checked(box):
+    """doctor: when this host last checked, and that other hosts' do not count"""
+    repo = box.path('repo')
+    box.env.update(VMKEEP_PASSWORD=PASSWORD, VMKEEP_REPOSITORY=repo)
+    ok(box, 'init', repo)
+    ok(box, 'import', image(box, 'web.raw', 1, 9 * MIB), '--name', 'web')
+    ok(box, 'check')
+    d, _ = doctor(box, 0)
+    assert d['last_check']['faults'] == 0 and d['last_full_check'] is None, d
+    ok(box, 'check', '--read-subset', '1/1000000')  # not all of it
+    assert doctor(box, 0)[0]['last_full_check'] is None
+    ok(box, 'check', '--read-data')
+    d, _ = doctor(box, 0)
+    assert d['last_full_check'] == d['last_check'] or \
+        d['last_full_check']['time'] >= d['last_check']['time'], d
+    matches(r'last full check +- +\d{4}-.*0\.0 h ago\) on this host, 0 faults',
+            ok(box, 'doctor').out)
+    d, _ = doctor(box, 0, env={'VMKEEP_CACHE_DIR': box.path('other')})
+    assert d['last_check'] is None
+    # Damage, found by the check and told again.
+    pack, = [os.path.join(p, n) for p, _, names in os.walk(repo + '/packs')
+             for n in names if os.path.getsize(os.path.join(p, n)) > MIB]
+    with open(pack, 'r+b') as f:
+        f.seek(MIB)
+        f.write(bytes(100))
+    assert box.run('check', '--read-data').code == 4
+    d, checks = doctor(box, 3)
+    assert d['last_full_check']['faults'] > 0, d
+    assert checks['last full check'] == 'warning', checks
+
+
 def test_doctor_append_only(box):
     """doctor: an SFTP server that lets nobody remove anything"""
     server, repo = sftp(box, '-P', 'remove,rmdir')
     box.env.update(VMKEEP_PASSWORD=PASSWORD, VMKEEP_REPOSITORY=repo)
     ok(box, 'init', repo)
     env = host_key(box)
-    d, checks = doctor(box, 0, env=env)
-    assert d['can_delete'] is False and checks['delete'] == 'ok', d
+    # It can still write over what it has written.
+    d, checks = doctor(box, 3, env=env)
+    assert d['can_delete'] is False and d['can_overwrite'] is True, d
+    assert checks['delete'] == 'warning', checks
+    # fsync@openssh.com and statvfs@openssh.com tell these.
+    assert d['syncs_files'] is True and d['free_bytes'] > 0, d
+    assert checks['durable'] == 'ok' and 'space' in checks, checks
     # What it could not remove is a marker as others are, no fault.
     ok(box, 'check', '--read-data')
     server.stop()
@@ -463,6 +511,21 @@ def test_doctor_s3(box):
             (True, keeps, False), d
         assert checks['delete'] == ('ok' if keeps else 'warning')
         assert d['exclusive'] and d['list_ms'] > 0 and 'free_bytes' not in d
+
+
+def test_doctor_ceph(box):
+    """doctor: on a Ceph"""
+    s3_keys(box)
+    server = Server(box, 'rgw.py')
+    repo = f's3:http://127.0.0.1:{server.text}/doctor/r'
+    box.env.update(VMKEEP_PASSWORD=PASSWORD, VMKEEP_REPOSITORY=repo)
+    ok(box, 'init', repo)
+    d, checks = doctor(box, 3, env=host_key(box))
+    assert (d['can_delete'], d['can_overwrite'], d['versioned'],
+            d['locked']) == (True, True, False, False), d
+    assert d['exclusive'] and checks['listing'] == checks['clock'] == 'ok', d
+    assert abs(d['clock_ahead_s']) < 60 and d['put_ms'] > 0, d
+    server.stop()
 
 
 def progress(child):

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """OpenSSH's server on loopback, with its own keys, for SFTP alone.
 
-usage: sshd.py [OPTION-OF-SFTP-SERVER...]
+usage: sshd.py [--match FILE] [OPTION-OF-SFTP-SERVER...]
+
+FILE is put at the end of its configuration: what holds for other accounts.
 
 Says "ready FOLDER" and serves until its standard input ends; "skip REASON"
 where there is no sshd.  `ssh -F FOLDER/ssh_config 127.0.0.1` reaches it;
@@ -33,7 +35,7 @@ PermitRootLogin prohibit-password
 MaxSessions 100
 MaxStartups 100
 Subsystem sftp internal-sftp {options}
-'''
+{match}'''
 CLIENT = '''Host *
 Port {port}
 User {user}
@@ -55,13 +57,14 @@ def write(path, text):
         f.write(text)
 
 
-def start(folder, options):
+def start(folder, options, match):
     port = free_port()
     for name in ('host_key', 'id'):
         subprocess.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f',
                         f'{folder}/{name}'], check=True)
     values = {'dir': folder, 'port': port, 'user': getpass.getuser(),
-              'options': ' '.join(options)}
+              'options': ' '.join(options), 'match': match}
+    os.chmod(folder, 0o711)  # other accounts look for the key
     write(f'{folder}/sshd_config', SERVER.format(**values))
     write(f'{folder}/ssh_config', CLIENT.format(**values))
     with open(f'{folder}/host_key.pub', encoding='utf-8') as f:
@@ -96,9 +99,13 @@ def main():
     # in memory: thousands of fsyncs would be the disk's time
     memory = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
     folder = tempfile.mkdtemp(prefix='vmkeep-sshd-', dir=memory)
-    server = None
+    server, match, options = None, '', sys.argv[1:]
+    if options[:1] == ['--match']:
+        with open(options[1], encoding='utf-8') as f:
+            match = f.read()
+        options = options[2:]
     try:
-        server = start(folder, sys.argv[1:])
+        server = start(folder, options, match)
         print(f'ready {folder}', flush=True)
         sys.stdin.read()
     finally:

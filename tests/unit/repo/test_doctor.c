@@ -48,7 +48,7 @@ it_fails_where_backups_would(void **state)
     /* The last: it could not be removed, which is an answer. */
     assert_false(d.removed);
     assert_int_equal(d.refused.code, ERR_STORE);
-    assert_int_equal(at - 1, 6);
+    assert_int_equal(at - 1, 7);
     assert_int_equal(usage_of(f->st, "").objects, before.objects + 1);
     repo_close(r);
     store_close(faulty);

@@ -727,6 +727,23 @@ listings_stand_changes(void **state)
     expect_listing(store_of(state), "", "a/stay1=1 a/stay2=1 ");
 }
 
+/* Whatever the answer, all objects are as they were. */
+static void
+trying_to_overwrite_changes_nothing(void **state)
+{
+    struct store *st = store_of(state);
+
+    put_text(st, "refs/old", "history");
+    put_text(st, "sess/own", "marker");
+    (void)store_try_overwrite(st, "sess/own", "marker", 6, "refs/old");
+    (void)store_try_overwrite(st, "sess/own", "marker", 6, "refs/none");
+    expect_text(st, "refs/old", "history");
+    expect_text(st, "sess/own", "marker");
+    expect_listing(st, "", "refs/old=7 sess/own=6 ");
+    assert_int_equal(store_try_overwrite(st, "../own", "marker", 6, "refs/old"),
+                     STORE_UNKNOWN);
+}
+
 /* ---- the table -------------------------------------------------------- */
 
 #define CONFORMANCE_TEST(f)   \
@@ -762,6 +779,7 @@ static const struct {
      .reopens = true},
     CONFORMANCE_TEST(one_of_many_writers_wins),
     CONFORMANCE_TEST(listings_stand_changes),
+    CONFORMANCE_TEST(trying_to_overwrite_changes_nothing),
 };
 
 int
