@@ -10,7 +10,7 @@
  *   gccond.c   g3: repack, merge the index, condemn
  *
  * Memory:    a bit for each entry of the index, which itself is mapped where it
- *            is cached, one segment at a time; at most 384 MiB of ids of leaves
+ *            is cached, one segment at a time; 128 to 384 MiB of ids of leaves
  *            that wait to be marked; some 130 bytes for each node, 25 to 50 for
  *            each object that is in more than one pack, some 170 a pack.
  * Threads:   one.
@@ -98,6 +98,7 @@ struct gc {
     struct gidnum pack_numbers; /* by the front of their names */
     struct gc_segment *segments;
     size_t n_segments, room_segments;
+    uint64_t n_entries; /* of all of them */
     struct gc_list *lists;
     size_t n_lists, room_lists;
     struct gc_ref *refs;

@@ -23,10 +23,13 @@
 enum {
     MARK_TRIES = 16,
 #ifndef PROTOCOL_SWITCHES
-    LEAVES_AT_ONCE = 24 << 20, /* 384 MiB: some ten rounds for 10 TiB */
+    LEAVES_MIN = 8 << 20,  /* 128 MiB: three rounds for 1 TiB */
+    LEAVES_MAX = 24 << 20, /* 384 MiB: some ten rounds for 10 TiB */
 #else
-    LEAVES_AT_ONCE = 3, /* so that the tests have many rounds */
+    LEAVES_MIN = 3, /* so that the tests have many rounds */
+    LEAVES_MAX = 3,
 #endif
+    LEAVES_PART = 10, /* of the entries of the index */
     AHEAD = 16, /* entries that are made ready before they are looked up, */
     FAR_AHEAD = 2 * AHEAD, /* in two steps */
     SPARSE = 8 /* a search costs as much as so many entries in a row */
@@ -294,13 +297,20 @@ mark_leaves(struct gc *g, struct err *e)
     return rc;
 }
 
+/* A round reads all of the index: the larger that is, the fewer there are. */
+static uint64_t
+leaves_at_once(const struct gc *g)
+{
+    return u64_max(LEAVES_MIN, u64_min(LEAVES_MAX, g->n_entries / LEAVES_PART));
+}
+
 static int
 note_leaf(void *cookie, const uint8_t gid[GID_BYTES], struct err *e)
 {
     struct gc *g = cookie;
 
     gidlist_add(&g->leaves, gid);
-    return g->leaves.n < LEAVES_AT_ONCE ? 0 : mark_leaves(g, e);
+    return g->leaves.n < leaves_at_once(g) ? 0 : mark_leaves(g, e);
 }
 
 int

@@ -327,6 +327,7 @@ read_segment(struct gc *g, uint32_t number, struct err *e)
 
     if (get_segment(g, s, e) == -1)
         return err_wrap(e, "%s", s->name);
+    g->n_entries += s->segment.n_entries;
     s->packs = xcalloc(s->segment.n_packs + (size_t)1, sizeof(s->packs[0]));
     s->live = xcalloc(s->segment.n_entries / 64 + (size_t)1, sizeof(uint64_t));
     for (uint32_t i = 0; i < s->segment.n_packs; i++) {

@@ -185,6 +185,15 @@ marked_bytes(const struct slot *s)
     return u64_min(blocks * VOLUME_BLOCK_BYTES, s->len);
 }
 
+/* Little of it was written to, but here and there, and elsewhere the next time:
+ * soon all the memory of all slots would be in use. */
+static void
+forget_scattered(const struct volume_writer *v, struct slot *s)
+{
+    if (v->based && marked_bytes(s) < VOLUME_SLOT_BYTES / 8)
+        mem_forget(s->data, VOLUME_SLOT_BYTES);
+}
+
 /* The base's node of this slot: 1 and both, 0 if it is null. */
 static int
 get_base(struct volume_writer *v, uint64_t index, uint8_t h[CAPABILITY_BYTES],
@@ -305,6 +314,7 @@ slot_job(struct slot *s)
     }
     if (e.code != ERR_OK)
         backup_fail(b, &e);
+    forget_scattered(v, s);
     backup_give_slot(b, s);
 
     (void)pthread_mutex_lock(&v->lock);
