@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -43,16 +44,20 @@ def percentile(taken, share):
     return 0
 
 
-def row(name, taken, base=None):
+def row(name, taken, around=()):
+    """Returns its p99 by that of those around it."""
     n = sum(taken.values())
     cells = [f'{name:<34}', f'{n:>8}']
+    ratio = None
     if n:
         p99 = percentile(taken, 0.99)
         cells += [f'{percentile(taken, 0.5) / 1000:>9.2f}',
                   f'{p99 / 1000:>9.2f}', f'{max(taken) / 1000:>9.2f}']
-        if base:
-            cells.append(f'{p99 / percentile(base, 0.99):>9.2f}x')
+        if around:
+            ratio = p99 / statistics.mean(percentile(x, 0.99) for x in around)
+            cells.append(f'{ratio:>9.2f}x')
     print(''.join(cells), flush=True)
+    return ratio
 
 
 class Sshd:
@@ -159,12 +164,13 @@ def during_push(folder, guest, node, size, seconds):
         target.close()
 
 
-def compare(folder, gib, seconds):
+def compare(folder, gib, seconds, rounds):
     size = gib << 30
     image = folder + '/disk.qcow2'
     increments.fill(image, size)
     disk = vmtest.Disk(image)
     guest = shell.Shell(folder, [disk])
+    ratios = {'live': [], 'disk': []}
     try:
         guest.say(f'/writer /dev/vda {size - REGION} {REGION}')
         time.sleep(WARM_S)
@@ -172,13 +178,20 @@ def compare(folder, gib, seconds):
               f'{os.getloadavg()[0]:.1f}')
         print(f'{"":<34}{"writes":>8}{"p50 ms":>9}{"p99 ms":>9}{"max ms":>9}'
               f'{"p99":>10}')
-        base = gather(guest, seconds)
-        row('no backup', base)
-        for method in ('live', 'disk'):
-            row(f'vmkeep {method}, store stopped',
-                during_backup(folder, guest, method, seconds), base)
-        row('no backup, again', gather(guest, seconds), base)
+        before = gather(guest, seconds)
+        row('no backup', before)
+        for _ in range(rounds):
+            for method, seen in ratios.items():
+                taken = during_backup(folder, guest, method, seconds)
+                after = gather(guest, seconds)
+                seen.append(row(f'vmkeep {method}, store stopped', taken,
+                                (before, after)))
+                row('no backup', after)
+                before = after
+        for method, seen in ratios.items():
+            print(f'{method}: median of p99 {statistics.median(seen):.2f}x '
+                  f'that of no backup before and after it')
         row('QEMU\'s backup job, target stopped',
-            during_push(folder, guest, disk.name, size, seconds), base)
+            during_push(folder, guest, disk.name, size, seconds))
     finally:
         guest.kill()
