@@ -180,6 +180,31 @@ def test_debug(box):
         assert r.code == 0 and r.out.count('\n') > 4, (args, r.err)
 
 
+def test_parts_of_leaves(box):
+    """They are where `debug tree` says, and `stats` counts them"""
+    golden(box)
+    backups = [x['id'] for x in box.run('list', '--json').json()]
+    trees = [[x for x in box.run('debug', 'tree', backup, 'disk/vda',
+                                 '--json').json()['tree']
+              if x['what'] in ('leaf', 'part')] for backup in backups]
+    whole = {x['object']: x for x in trees[0]}
+    found = 0
+    for x in trees[2]:
+        leaf = whole.get(x['object'])
+        if x['what'] != 'part' or not leaf:
+            continue
+        assert x['leaf_bytes'] == leaf['bytes'] > x['bytes'], x
+        # What did not change stayed where it was.
+        assert x['leaf_offset'] == x['offset'] - leaf['offset'], x
+        found += 1
+    assert found >= 4, trees[2]
+    one, = box.run('stats', 'golden', '--json').json()['machines']
+    leaves = {x['object']: x.get('leaf_bytes', x['bytes'])
+              for tree in trees for x in tree}
+    assert one['unique_bytes'] == sum(leaves.values())
+    assert one['data_bytes'] == sum(x['bytes'] for tree in trees for x in tree)
+
+
 def test_debug_of_nothing(box):
     golden(box)
     for args, code in ((['ref', 'ffff'], 1), (['pack', 'xyz'], 1),
