@@ -29,8 +29,16 @@
 #include "repo/repo.h"
 #include "store/store.h"
 #include "work/cancel.h"
+#include "work/rate.h"
 
-enum { SAID_MAX_BYTES = 4 << 20, CHUNK = 16384, PASSWORD_FD = 3 };
+enum {
+    SAID_MAX_BYTES = 4 << 20,
+    CHUNK = 16384,
+    PASSWORD_FD = 3, /* of those whom we start; so are these: */
+    UPLOAD_FD,
+    DOWNLOAD_FD,
+    THEIR_FDS /* one more than the last */
+};
 
 static const struct column columns[] = {{.title = "MACHINE", .shrinks = true},
                                         {.title = "RESULT"},
@@ -56,6 +64,7 @@ struct fleet {
     struct cancel *cancel;
     const char *address;
     struct secret password;
+    int upload, download; /* the limits that all of them share, or -1 */
     struct job *jobs;
     size_t n, n_begun, n_running, n_saved, n_disks_only;
     bool interrupted, warned;
@@ -67,8 +76,9 @@ static bool
 is_ours(const char *option)
 {
     static const char *const ours[] = {
-        "all",     "parallel",    "qmp",  "json",          "quiet",
-        "verbose", "no-progress", "repo", "password-file", "password-command"};
+        "all",           "parallel",         "qmp",          "json",
+        "quiet",         "verbose",          "no-progress",  "repo",
+        "password-file", "password-command", "limit-upload", "limit-download"};
 
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
         if (strcmp(option, ours[i]) == 0)
@@ -95,6 +105,12 @@ make_argv(const struct fleet *f, const struct machine_found *m)
         argv[n++] = xstrdup("--qmp");
         argv[n++] = xstrdup(m->sockets[i]);
     }
+    if (f->upload != -1)
+        argv[n++] =
+            xasprintf("--limit-upload=%s%d", RATE_SHARED_PREFIX, UPLOAD_FD);
+    if (f->download != -1)
+        argv[n++] =
+            xasprintf("--limit-download=%s%d", RATE_SHARED_PREFIX, DOWNLOAD_FD);
     for (size_t i = 0; i < a->n_given; i++) {
         if (is_ours(a->given[i].spec->name))
             continue;
@@ -114,7 +130,8 @@ make_pipe(int out[2], struct err *e)
 }
 
 static int
-spawn(char **argv, int password, int out, int err, pid_t *pid)
+spawn(const struct fleet *f, char **argv, int password, int out, int err,
+      pid_t *pid)
 {
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
@@ -127,6 +144,11 @@ spawn(char **argv, int password, int out, int err, pid_t *pid)
     (void)posix_spawn_file_actions_adddup2(&files, out, STDOUT_FILENO);
     (void)posix_spawn_file_actions_adddup2(&files, err, STDERR_FILENO);
     (void)posix_spawn_file_actions_adddup2(&files, password, PASSWORD_FD);
+    if (f->upload != -1)
+        (void)posix_spawn_file_actions_adddup2(&files, f->upload, UPLOAD_FD);
+    if (f->download != -1)
+        (void)posix_spawn_file_actions_adddup2(&files, f->download,
+                                               DOWNLOAD_FD);
     (void)posix_spawnattr_init(&attributes);
     (void)posix_spawnattr_setsigmask(&attributes, &none);
     /* A Ctrl-C is handed on by us, once. */
@@ -153,7 +175,7 @@ start(struct fleet *f, struct job *j, struct err *e)
     if (make_pipe(pair, e) == -1)
         return -1;
     /* Above what the child is to have them as. */
-    in_theirs = fcntl(pair[0], F_DUPFD_CLOEXEC, PASSWORD_FD + 1);
+    in_theirs = fcntl(pair[0], F_DUPFD_CLOEXEC, THEIR_FDS);
     (void)close(pair[0]);
     in_ours = pair[1];
     if (make_pipe(pair, e) == -1)
@@ -168,7 +190,7 @@ start(struct fleet *f, struct job *j, struct err *e)
                  "the password", e) == -1)
         return -1;
     char **argv = make_argv(f, j->found);
-    errno = spawn(argv, in_theirs, out_theirs, err_theirs, &j->pid);
+    errno = spawn(f, argv, in_theirs, out_theirs, err_theirs, &j->pid);
     for (size_t i = 0; argv[i]; i++)
         free(argv[i]);
     free(argv);
@@ -455,11 +477,27 @@ try_repository(struct fleet *f, struct err *e)
                         key && *key ? key : env_get("VMKEEP_KEY"), &s.repo, e);
 }
 
+/* The limit, where those whom we start don't have theirs; -1 if there is none.
+ */
+static int
+share(struct rate *r, int *out_fd, struct err *e)
+{
+    int fd = -1;
+
+    if (!r)
+        return 0;
+    if (rate_share(r, &fd, e) == -1)
+        return -1;
+    *out_fd = fcntl(fd, F_DUPFD_CLOEXEC, THEIR_FDS);
+    return *out_fd == -1 ? err_set_errno(e, ERR_IO, "cannot share a limit") : 0;
+}
+
 int
 backup_all(struct cli *c, const struct machine_found *const *list, size_t n,
            unsigned parallel, struct cancel *cancel, struct err *e)
 {
-    struct fleet f = {.cli = c, .cancel = cancel, .n = n};
+    struct fleet f = {
+        .cli = c, .cancel = cancel, .upload = -1, .download = -1, .n = n};
     int rc = -1;
 
     f.jobs = xcalloc(n, sizeof(f.jobs[0]));
@@ -469,7 +507,8 @@ backup_all(struct cli *c, const struct machine_found *const *list, size_t n,
                                  .err = -1,
                                  .said = buf_of(SAID_MAX_BYTES),
                                  .complaints = buf_of(SAID_MAX_BYTES)};
-    if (try_repository(&f, e) == 0) {
+    if (share(c->upload, &f.upload, e) == 0 &&
+        share(c->download, &f.download, e) == 0 && try_repository(&f, e) == 0) {
         signals_raise(cancel);
         run_all(&f, parallel);
         signals_raise(NULL);
@@ -486,5 +525,7 @@ backup_all(struct cli *c, const struct machine_found *const *list, size_t n,
     }
     free(f.jobs);
     secret_wipe(&f.password);
+    fd_close(&f.upload);
+    fd_close(&f.download);
     return rc;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * rate: at most so many bytes a second, by the time of day, for all who share
- * it.
+ * it, in one process or in several.
  *
  * Who is about to move bytes takes them first and waits until it is his turn;
  * what nobody took is lost but for RATE_BURST_MS, so that a pause is not made
@@ -27,15 +27,23 @@ enum {
     RATE_PIECE_MAX = 64 << 10
 };
 
+#define RATE_SHARED_PREFIX "/dev/fd/"
+
 /*
  * "2M", "08:00-18:00=2M", "08:00-18:00=2M,22:00-06:00=unlimited,20M": bytes a
  * second (binary units, as text_parse_size) for windows of the day, local time,
  * and, without a window, for the rest of it, which is unlimited else.  Of
- * windows that overlap the first counts.  `what` names the option.  ERR_USAGE.
+ * windows that overlap the first counts.  Or the RATE_SHARED_PREFIX and the
+ * number of a descriptor by rate_share, which another process of this program
+ * has inherited: they take turns.  `what` names the option.  ERR_USAGE, ERR_IO.
  */
 int rate_parse(const char *text, const char *what, struct rate **out,
                struct err *e);
 void rate_free(struct rate *r); /* NULL is allowed */
+
+/* A descriptor for another process of this program, closed on exec; it is r's.
+ * Before anybody takes of r.  ERR_IO. */
+int rate_share(struct rate *r, int *out_fd, struct err *e);
 
 /* What to move at a time; SIZE_MAX where there is no limit now.  NULL: none. */
 size_t rate_piece(struct rate *r);

@@ -5,9 +5,11 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -127,6 +129,46 @@ all_share_it(void **state)
     assert_true(sent[0] + sent[1] < 10 * MIB + MIB / 4);
     assert_true(sent[0] + sent[1] > 10 * MIB - MIB / 4);
     assert_true(sent[0] > 4 * MIB && sent[1] > 4 * MIB);
+}
+
+/* As another process would: by a descriptor of its own. */
+static struct rate *
+inherit(struct rate *r)
+{
+    char text[32];
+    struct err e = {0};
+    int fd = -1;
+
+    if (rate_share(r, &fd, &e) == -1)
+        fail_msg("%s", e.msg);
+    (void)snprintf(text, sizeof(text), RATE_SHARED_PREFIX "%d", dup(fd));
+    return rate_of(text);
+}
+
+static void
+processes_share_it(void **state)
+{
+    CLEANUP(freep_rate) struct rate *first = rate_of("00:00-12:00=1M,2M");
+    CLEANUP(freep_rate) struct rate *second = inherit(first);
+    CLEANUP(freep_rate) struct rate *third = inherit(first);
+    struct rate *all[] = {first, second, third};
+    uint64_t until[3] = {0}, sent[3] = {0}, bytes = 0, waited = 0;
+
+    (void)state;
+    wall_s = 0;
+    for (uint64_t end = now_ns + 9 * S; now_ns < end; now_ns += MS)
+        for (int who = 0; who < 3; who++)
+            if (until[who] <= now_ns) {
+                until[who] = rate_take(all[who], 16 << 10);
+                sent[who] += 16 << 10;
+            }
+    for (int who = 0; who < 3; who++) {
+        assert_in_range(sent[who], 2 * MIB + MIB / 2, 3 * MIB + MIB / 2);
+        rate_counts(all[who], &bytes, &waited); /* each its own */
+        assert_int_equal(bytes, sent[who]);
+    }
+    assert_in_range(sent[0] + sent[1] + sent[2], 9 * MIB - MIB / 4,
+                    9 * MIB + MIB / 4);
 }
 
 static void
@@ -250,6 +292,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(so_many_bytes_a_second, setup),
         cmocka_unit_test_setup(all_share_it, setup),
+        cmocka_unit_test_setup(processes_share_it, setup),
         cmocka_unit_test_setup(it_depends_on_the_time_of_day, setup),
         cmocka_unit_test_setup(without_a_rate_for_the_rest_there_is_none,
                                setup),
