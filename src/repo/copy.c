@@ -113,20 +113,6 @@ struct against {
     const struct volume_root *before, *now;
 };
 
-/* The blocks of the slot that are data. */
-static void
-data_blocks(const struct node *n, uint64_t data[VOLUME_SLOT_BLOCKS / 64])
-{
-    uint32_t at = 0;
-
-    memset(data, 0, VOLUME_SLOT_BLOCKS / 8);
-    for (uint32_t i = 0; n && i < n->n; at += n->entries[i++].blocks)
-        for (uint32_t b = at;
-             !node_is_hole(&n->entries[i]) && b < at + n->entries[i].blocks;
-             b++)
-            data[b / 64] |= UINT64_C(1) << (b % 64);
-}
-
 /* What is to change, read to where it belongs; what was data and is no more is
  * named as changed, too. */
 static int
@@ -145,7 +131,7 @@ read_changed(struct fetch *f, struct slot *s, const struct node *n,
             slot_change(s, offset,
                         (uint32_t)u64_min(VOLUME_BLOCK_BYTES, s->len - offset));
         }
-    data_blocks(n, filled);
+    slotread_data(n, filled);
     for (uint32_t i = 0; i < VOLUME_SLOT_BLOCKS / 64; i++)
         filled[i] &= changed[i];
     mark_blocks(s, filled);

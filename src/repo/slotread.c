@@ -148,3 +148,16 @@ slotread(struct fetch *f, const struct node *n, uint64_t offset, uint64_t len,
     plan(&r);
     return r.n == 0 ? 0 : fetch_all(&r, f, offset, e);
 }
+
+void
+slotread_data(const struct node *n, uint64_t out[VOLUME_SLOT_BLOCKS / 64])
+{
+    uint32_t at = 0;
+
+    memset(out, 0, VOLUME_SLOT_BLOCKS / 8);
+    for (uint32_t i = 0; n && i < n->n; at += n->entries[i++].blocks)
+        for (uint32_t b = at;
+             !node_is_hole(&n->entries[i]) && b < at + n->entries[i].blocks;
+             b++)
+            out[b / 64] |= UINT64_C(1) << (b % 64);
+}

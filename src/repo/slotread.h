@@ -12,6 +12,8 @@
 
 #include <stdint.h>
 
+#include "repo/volume.h"
+
 struct err;
 struct fetch;
 struct node;
@@ -25,5 +27,8 @@ struct node;
  */
 int slotread(struct fetch *f, const struct node *n, uint64_t offset,
              uint64_t len, const uint64_t *wanted, uint8_t *out, struct err *e);
+
+/* Which blocks of the slot are data; n may be NULL: none. */
+void slotread_data(const struct node *n, uint64_t out[VOLUME_SLOT_BLOCKS / 64]);
 
 #endif

@@ -75,29 +75,11 @@ volume_next_slot(struct volume_reader *v, uint64_t *index, struct err *e)
 }
 
 static void
-mark(uint64_t marked[VOLUME_SLOT_BLOCKS / 64], uint32_t first, uint32_t blocks)
+clear_holes(uint8_t *out, const uint64_t marked[VOLUME_SLOT_BLOCKS / 64])
 {
-    for (uint32_t i = first; i < first + blocks; i++)
-        marked[i / 64] |= UINT64_C(1) << (i % 64);
-}
-
-/* Zeros where the node has holes, and behind it. */
-static void
-lay_out(const struct node *n, uint8_t *out, uint64_t *marked)
-{
-    uint32_t at = 0;
-
-    for (uint32_t i = 0; i < n->n; i++) {
-        const struct node_entry *entry = &n->entries[i];
-        if (node_is_hole(entry))
-            memset(out + (size_t)at * VOLUME_BLOCK_BYTES, 0,
-                   (size_t)entry->blocks * VOLUME_BLOCK_BYTES);
-        else
-            mark(marked, at, entry->blocks);
-        at += entry->blocks;
-    }
-    memset(out + (size_t)at * VOLUME_BLOCK_BYTES, 0,
-           VOLUME_SLOT_BYTES - (size_t)at * VOLUME_BLOCK_BYTES);
+    for (uint32_t i = 0; i < VOLUME_SLOT_BLOCKS; i++)
+        if (!(marked[i / 64] >> (i % 64) & 1))
+            memset(out + (size_t)i * VOLUME_BLOCK_BYTES, 0, VOLUME_BLOCK_BYTES);
 }
 
 static int
@@ -107,7 +89,8 @@ read_node(struct volume_reader *v, uint64_t index, const struct node *n,
     uint64_t start = index * VOLUME_SLOT_BYTES;
     uint64_t len = u64_min(VOLUME_SLOT_BYTES, v->root.size_bytes - start);
 
-    lay_out(n, out, marked);
+    slotread_data(n, marked);
+    clear_holes(out, marked);
     return slotread(v->fetch, n, start, len, NULL, out, e);
 }
 
