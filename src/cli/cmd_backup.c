@@ -210,6 +210,8 @@ save(struct batch *b, const char *name, const char *socket, struct err *e)
     if (result.n_warnings > 0)
         b->outcome = OUTCOME_PARTLY;
     report(b, &result, why);
+    if (session_miss(b->cli, &b->session))
+        b->outcome = OUTCOME_PARTLY;
     capture_result_done(&result);
     return 0;
 }

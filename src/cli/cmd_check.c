@@ -53,13 +53,17 @@ report_text(struct cli *c, const struct check_result *r)
                  (unsigned long long)r->faults,
                  (unsigned long long)r->backups_damaged,
                  (unsigned long long)r->backups, lost);
+    if (r->vanished > 0)
+        out_text(&c->out, "%llu backups that were here have vanished\n",
+                 (unsigned long long)r->vanished);
 }
 
 static int
 outcome(struct cli *c, const struct check_result *r)
 {
     if (r->faults > 0) {
-        out_note(&c->out, "`vmkeep repair` saves what can be saved");
+        if (r->faults > r->vanished)
+            out_note(&c->out, "`vmkeep repair` saves what can be saved");
         return OUTCOME_DAMAGED;
     }
     if (r->backups_closed == 0)
@@ -139,8 +143,10 @@ const struct command cmd_check = {
             "size. With --read-data what is in the packs is read, decrypted, "
             "decompressed and hashed again.\n\n"
             "Every fault is told with what it hurts: the backup, the volume, "
-            "the bytes of it that cannot be restored. Nothing is changed. The "
-            "exit code is 4 if there is a fault.",
+            "the bytes of it that cannot be restored. So is a backup that this "
+            "host has seen within the last days, that nobody forgot, and that "
+            "the storage does not have any more. Nothing is changed. The exit "
+            "code is 4 if there is a fault.",
     .options = options,
     .examples = examples,
     .min_operands = 0,

@@ -145,6 +145,8 @@ import(struct cli *c, struct import_options *o, struct err *e)
     if (rc == -1)
         return -1;
     int outcome = report(c, &result);
+    if (session_miss(c, &s))
+        outcome = OUTCOME_PARTLY;
     capture_result_done(&result);
     return outcome;
 }

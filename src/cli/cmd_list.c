@@ -190,6 +190,7 @@ run_list(struct cli *c, struct err *e)
     l.repo = s.repo;
     if (r == 0)
         r = backup_survey(s.repo, add, &l, e);
+    (void)session_miss(c, &s);
     if (r == 0 && l.machine && table_rows(table) == 0 && l.retired == 0 &&
         l.late == 0)
         r = none_of(&l, e);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "cli/out.h"
@@ -18,6 +19,15 @@ add(json_t *j, const char *key, const char *text)
 {
     if (*text)
         (void)json_object_set_new(j, key, print_json(text));
+}
+
+static void
+add_time(json_t *j, const char *key, int64_t time_ns)
+{
+    char time[CLOCK_TEXT_LEN];
+
+    clock_format_utc(time_ns, time);
+    (void)json_object_set_new(j, key, json_string(time));
 }
 
 static void
@@ -36,8 +46,33 @@ print_as_json(struct out *o, const struct check_fault *f)
         (void)json_object_set_new(j, "length_bytes",
                                   json_integer((json_int_t)f->len));
     }
+    if (f->what == CHECK_VANISHED) {
+        add_time(j, "time", f->time_ns);
+        add_time(j, "last_seen", f->seen_ns);
+    }
     add(j, "message", f->why);
     out_line(o, f->is_note ? "note" : "fault", j);
+}
+
+static void
+print_backup(struct buf *b, const struct check_fault *f)
+{
+    buf_printf(b, "backup %.8s", f->backup);
+    if (*f->machine) {
+        CLEANUP(freep) char *fit = print_fit(f->machine);
+        buf_printf(b, " of %s", fit);
+    }
+}
+
+static void
+print_vanished(struct buf *b, const struct check_fault *f)
+{
+    char time[CLOCK_TEXT_LEN], seen[CLOCK_TEXT_LEN];
+
+    clock_format_local(f->time_ns, time);
+    clock_format_local(f->seen_ns, seen);
+    print_backup(b, f);
+    buf_printf(b, " as of %s, %s, last seen %s", time, f->name, seen);
 }
 
 static void
@@ -46,11 +81,7 @@ print_extent(struct buf *b, const struct check_fault *f)
     char size[TEXT_SIZE_LEN];
 
     text_size(f->len, size);
-    buf_printf(b, "backup %.8s", f->backup);
-    if (*f->machine) {
-        CLEANUP(freep) char *fit = print_fit(f->machine);
-        buf_printf(b, " of %s", fit);
-    }
+    print_backup(b, f);
     CLEANUP(freep) char *volume = print_fit(f->volume);
     buf_printf(b, ", %s, bytes %llu to %llu (%s)", volume,
                (unsigned long long)f->offset,
@@ -68,6 +99,8 @@ faults_print(struct out *o, const struct check_fault *f)
     }
     if (f->what == CHECK_EXTENT)
         print_extent(&b, f);
+    else if (f->what == CHECK_VANISHED)
+        print_vanished(&b, f);
     else
         buf_printf(&b, "%s", f->name);
     if (*f->object && f->what != CHECK_EXTENT)
@@ -88,6 +121,7 @@ faults_result(const struct check_result *r)
         {"notes", r->notes},
         {"backups", r->backups},
         {"damaged_backups", r->backups_damaged},
+        {"vanished_backups", r->vanished},
         {"closed_backups", r->backups_closed},
         {"lost_bytes", r->lost_bytes},
         {"index_segments", r->segments},

@@ -188,6 +188,21 @@ session_open_quietly(const struct cli *c, struct session *out, struct err *e)
     return 1;
 }
 
+bool
+session_miss(struct cli *c, const struct session *s)
+{
+    size_t n = s->repo ? repo_vanished(s->repo) : 0;
+
+    if (n == 0)
+        return false;
+    out_warning(&c->out,
+                "%zu backups that this host has seen are gone from the "
+                "repository, though nobody forgot them; `vmkeep check` says "
+                "which",
+                n);
+    return true;
+}
+
 void
 session_done(struct session *s)
 {

@@ -47,6 +47,9 @@ int session_open_quietly(const struct cli *c, struct session *out,
 /* Where what can be fetched again is kept; NULL: nowhere.  The caller frees it.
  */
 char *session_cache(void);
+/* A warning, and true, if backups that this host has seen were missing when
+ * the repository's were listed. */
+bool session_miss(struct cli *c, const struct session *s);
 void session_done(struct session *s); /* for CLEANUP */
 
 /* From now on signals raise `c`, and that cuts short what waits for the

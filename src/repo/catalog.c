@@ -15,6 +15,7 @@
 #include "repo/notice.h"
 #include "repo/ref.h"
 #include "repo/repo_internal.h"
+#include "repo/seen.h"
 #include "repo/sync.h"
 #include "store/store.h"
 #include "work/pool.h"
@@ -26,10 +27,13 @@ enum { READERS_MAX = 8, REFS_A_READER = 8 };
 /* The refs there are, by time. */
 struct refs {
     struct lost *lost; /* borrowed */
+    struct seen_look look;
     struct ref_entry {
         struct ref_name parsed;
         char name[NAME_MAX_LEN];
         struct backup_state state;
+        bool is_marked; /* in retired/, rightly or not */
+        bool is_read;
     } * entries;
     size_t n, room;
 };
@@ -38,6 +42,7 @@ static void
 refs_done(struct refs *r)
 {
     free(r->entries);
+    seen_look_done(&r->look);
 }
 
 static int
@@ -55,9 +60,9 @@ note_ref(void *cookie, const char *name, const struct store_stat *stat,
         r->room = r->room ? 2 * r->room : 64;
         r->entries = xrealloc(r->entries, r->room * sizeof(r->entries[0]));
     }
-    r->entries[r->n].parsed = parsed;
-    r->entries[r->n].state =
-        (struct backup_state){.ref = parsed, .stored_ns = stat->mtime_ns};
+    r->entries[r->n] = (struct ref_entry){
+        .parsed = parsed,
+        .state = {.ref = parsed, .stored_ns = stat->mtime_ns}};
     memcpy(r->entries[r->n++].name, name, strlen(name) + 1);
     return 0;
 }
@@ -94,6 +99,7 @@ note_retired(void *cookie, const char *name, const struct store_stat *stat,
         bsearch(&key, m->refs->entries, m->refs->n, sizeof(key), by_time);
     if (!found)
         return 0;
+    found->is_marked = true;
     if (store_get_all(m->repo->store, name, &bytes, &why) == -1 &&
         why.code != ERR_NOENT && why.code != ERR_LIMIT) {
         *e = why;
@@ -113,6 +119,7 @@ list_refs(struct repo *r, struct refs *out, struct err *e)
     out->lost = r->lost;
     if (lost_refresh(r->lost, e) == -1)
         return -1;
+    seen_look_begin(&out->look, "refs/");
     if (store_list(r->store, "refs/", note_ref, out, e) == -1)
         return err_wrap(e, "cannot list the backups");
     if (out->n > 0)
@@ -120,6 +127,21 @@ list_refs(struct repo *r, struct refs *out, struct err *e)
     if (store_list(r->store, "retired/", note_retired, &marks, e) == -1)
         return err_wrap(e, "cannot list which backups are retired");
     return 0;
+}
+
+/* What this host knows is held against them. */
+static void
+miss_refs(struct repo *r, struct refs *refs)
+{
+    for (size_t i = 0; i < refs->n; i++) {
+        const struct ref_entry *x = &refs->entries[i];
+        seen_look_add(&refs->look, &x->parsed,
+                      x->state.retired_ns ? SEEN_RETIRED
+                      : x->is_marked      ? SEEN_LISTED
+                      : x->is_read        ? SEEN_READ
+                                          : SEEN_UNMARKED);
+    }
+    seen_compare(r, &refs->look, SEEN_MAX_ASKED, NULL);
 }
 
 static int
@@ -212,6 +234,7 @@ struct survey {
 static int
 tell(struct survey *s, const struct reading *x, struct err *e)
 {
+    x->entry->is_read = x->rc == 1;
     if (x->rc == 1)
         return s->fn(s->cookie, x->m, &x->entry->state, e);
     if (x->rc == -1 && x->why.code != ERR_CORRUPT) {
@@ -266,6 +289,7 @@ backup_survey(struct repo *r, backup_survey_fn *fn, void *cookie, struct err *e)
         if (read_some(r, pool, refs.entries + i, u64_min(at_a_time, refs.n - i),
                       &s, e) == -1)
             return -1;
+    miss_refs(r, &refs);
     if (s.damaged == 0)
         return 0;
     *e = s.damage;
@@ -378,6 +402,7 @@ backup_find(struct repo *r, const char *name, struct manifest **out,
 
     if (list_refs(r, &refs, e) == -1)
         return -1;
+    miss_refs(r, &refs);
     if (strcmp(name, "latest") == 0)
         return find_newest(r, &refs, NULL, until_ns, name, out, e);
     if (!at)

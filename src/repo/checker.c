@@ -20,11 +20,11 @@ const char *
 check_what_name(enum check_what what)
 {
     static const char *const names[] = {
-        [CHECK_KEY] = "key",       [CHECK_RECORD] = "lost_record",
-        [CHECK_NOTICE] = "notice", [CHECK_SEGMENT] = "index",
-        [CHECK_PACK] = "pack",     [CHECK_OBJECT] = "object",
-        [CHECK_REF] = "backup",    [CHECK_HIDDEN] = "hidden",
-        [CHECK_EXTENT] = "extent",
+        [CHECK_KEY] = "key",           [CHECK_RECORD] = "lost_record",
+        [CHECK_NOTICE] = "notice",     [CHECK_SEGMENT] = "index",
+        [CHECK_PACK] = "pack",         [CHECK_OBJECT] = "object",
+        [CHECK_REF] = "backup",        [CHECK_HIDDEN] = "hidden",
+        [CHECK_VANISHED] = "vanished", [CHECK_EXTENT] = "extent",
     };
 
     return names[what];
@@ -276,6 +276,7 @@ scan_done(struct scan *s)
     gidset_done(&s->unindexed);
     gidset_done(&s->condemned);
     free(s->marks);
+    seen_look_done(&s->look);
     pool_free(s->pool);
     (void)pthread_mutex_destroy(&s->lock);
 }
@@ -284,12 +285,16 @@ int
 scan_run(struct scan *s, struct err *e)
 {
     /* In this order: what a backup that is seen needs is in the index. */
+    seen_look_begin(&s->look, "refs/");
     if (inventory_make(s->repo->store, &s->inventory, e) == -1 ||
         index_refresh(s->repo->index, e) == -1 || scan_notices(s, e) == -1)
         return -1;
     choose(s);
-    if (scan_keys(s, e) == -1 || scan_refs(s, e) == -1 ||
-        scan_index(s, e) == -1 || scan_data(s, e) == -1 ||
+    if (scan_keys(s, e) == -1 || scan_refs(s, e) == -1)
+        return -1;
+    if (s->remembers)
+        scan_vanished(s);
+    if (scan_index(s, e) == -1 || scan_data(s, e) == -1 ||
         scan_missing(s, e) == -1 || scan_trees(s, e) == -1)
         return -1;
     return scan_tell(s, "done", e);
@@ -302,6 +307,7 @@ check_repo(struct repo *r, const struct check_options *o, struct cancel *cancel,
     struct scan s;
 
     scan_init(&s, r, o, cancel, out);
+    s.remembers = true;
     int rc = scan_run(&s, e);
     scan_done(&s);
     return rc;

@@ -3,11 +3,12 @@
  * checker: is everything in the repository that its backups need, and is it
  * what it must be?  Nothing is changed.
  *
- * Always:    keys, refs and their chain, index segments against the tables of
- *            the packs they name, every pack listed at its size, every node of
- *            every backup opened and hashed, every leaf in a pack that is
- * there. With data: the chosen packs are read whole: their SHA-256, and each
- * object opened, decompressed and hashed again.
+ * Always:    keys, refs and their chain, refs that this host has seen
+ *            (repo/seen.h), index segments against the tables of the packs
+ *            they name, every pack listed at its size, every node of every
+ *            backup opened and hashed, every leaf in a pack that is there.
+ * With data: the chosen packs are read whole: their SHA-256, and each object
+ *            opened, decompressed and hashed again.
  *
  * Memory:    bounded whatever the size of the repository: a few packs, one
  *            index segment, CHECK_ROUND_OBJECTS capabilities; and 20 to 40
@@ -31,16 +32,17 @@ enum { CHECK_ROUND_OBJECTS = 5 << 17, CHECK_MAX_STORE_ERRORS = 100 };
 
 /* What is wrong. */
 enum check_what {
-    CHECK_KEY,     /* a key bundle */
-    CHECK_RECORD,  /* a record of what is lost */
-    CHECK_NOTICE,  /* what maintenance says: a list of condemned packs, a mark
-                    * that a backup is retired */
-    CHECK_SEGMENT, /* an index segment */
-    CHECK_PACK,    /* a pack as a whole: damaged, gone, can't be read */
-    CHECK_OBJECT,  /* an object in a pack */
-    CHECK_REF,     /* a backup's ref or manifest */
-    CHECK_HIDDEN,  /* a ref that must have been there is not */
-    CHECK_EXTENT   /* a part of a volume that can't be restored */
+    CHECK_KEY,      /* a key bundle */
+    CHECK_RECORD,   /* a record of what is lost */
+    CHECK_NOTICE,   /* what maintenance says: a list of condemned packs, a mark
+                     * that a backup is retired */
+    CHECK_SEGMENT,  /* an index segment */
+    CHECK_PACK,     /* a pack as a whole: damaged, gone, can't be read */
+    CHECK_OBJECT,   /* an object in a pack */
+    CHECK_REF,      /* a backup's ref or manifest */
+    CHECK_HIDDEN,   /* a ref that must have been there is not */
+    CHECK_VANISHED, /* a ref that this host has seen is not there any more */
+    CHECK_EXTENT    /* a part of a volume that can't be restored */
 };
 
 /* All text is borrowed for the call; "" where it does not apply. */
@@ -51,7 +53,9 @@ struct check_fault {
     const char *backup;  /* id */
     const char *machine; /* a stranger's text, as the next */
     const char *volume;
-    uint64_t offset, len; /* in bytes of the volume, of CHECK_EXTENT */
+    uint64_t offset, len;     /* in bytes of the volume, of CHECK_EXTENT */
+    int64_t time_ns, seen_ns; /* of the backup, when it was last seen: of
+                               * CHECK_VANISHED */
     const char *why;
     bool is_note; /* not damage: maintenance may have done it */
 };
@@ -94,6 +98,7 @@ struct check_result {
     uint64_t nodes;                  /* of trees */
     uint64_t lost_bytes;             /* of volumes, over all backups */
     uint64_t quarantined;            /* put out of use by repair */
+    uint64_t vanished;               /* backups that this host has seen */
     uint64_t leftover_packs;         /* in no index: of a backup that was
                                       * given up, or of one under way */
 };

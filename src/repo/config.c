@@ -41,6 +41,13 @@ config_add_key(struct config *c, const struct config_key *key, struct err *e)
     return 0;
 }
 
+int64_t
+config_ref_s(const struct config *c)
+{
+    return (int64_t)c->grace_s + c->lease_s + 2 * (int64_t)c->visibility_s +
+           c->window_s;
+}
+
 uint32_t
 config_free_number(const struct config *c, enum config_role role)
 {

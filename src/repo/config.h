@@ -97,6 +97,10 @@ int config_check(const void *p, size_t len, struct config *c,
 const struct config_key *config_key(const struct config *c,
                                     enum config_role role, uint32_t number);
 
+/* Maintenance removes a ref no earlier than so many seconds after it was
+ * retired, and the mark that says so no earlier than a grace after that. */
+int64_t config_ref_s(const struct config *c);
+
 /* The lowest number that no key of that role has. */
 uint32_t config_free_number(const struct config *c, enum config_role role);
 /* ERR_LIMIT if there are too many. */

@@ -38,10 +38,7 @@ gc_root_ns(const struct gc *g)
 int64_t
 gc_ref_ns(const struct gc *g)
 {
-    const struct config *c = &g->repo->config;
-
-    return gc_seconds(c->grace_s) + gc_seconds(c->lease_s) +
-           2 * gc_seconds(c->visibility_s) + gc_seconds(c->window_s);
+    return config_ref_s(&g->repo->config) * GC_NS_PER_S;
 }
 
 int64_t

@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/hex.h"
 #include "base/mem.h"
@@ -19,6 +20,7 @@
 #include "repo/relied.h"
 #include "repo/repo_internal.h"
 #include "repo/rules.h"
+#include "repo/seen.h"
 #include "repo/sync.h"
 #include "store/store.h"
 #include "work/cancel.h"
@@ -44,6 +46,8 @@ publish_each_root(struct repo *r, const struct manifest *m, publish_root_fn *fn,
     }
     return 0;
 }
+
+#define NS_PER_S INT64_C(1000000000)
 
 struct roots {
     struct relied *relied;
@@ -76,7 +80,14 @@ note_root(void *cookie, uint8_t level, const uint8_t gid[GID_BYTES],
 
 struct newest {
     char name[NAME_MAX_LEN];
+    struct seen_look look;
 };
+
+static void
+newest_done(struct newest *n)
+{
+    seen_look_done(&n->look);
+}
 
 static int
 note_newest(void *cookie, const char *name, const struct store_stat *stat,
@@ -87,7 +98,10 @@ note_newest(void *cookie, const char *name, const struct store_stat *stat,
 
     (void)stat;
     (void)e;
-    if (name_parse_ref(name, &parsed) && strcmp(name, n->name) > 0)
+    if (!name_parse_ref(name, &parsed))
+        return 0;
+    seen_look_add(&n->look, &parsed, SEEN_LISTED);
+    if (strcmp(name, n->name) > 0)
         memcpy(n->name, name, strlen(name) + 1);
     return 0;
 }
@@ -97,19 +111,32 @@ static int
 hash_previous(struct repo *r, struct ref_head *head, struct err *e)
 {
     CLEANUP(buf_done) struct buf bytes = buf_of(REF_MAX_BYTES);
-    struct newest newest = {0};
+    CLEANUP(newest_done) struct newest newest = {0};
     char prefix[NAME_MAX_LEN];
 
     name_ref(&head->name, prefix);
     strrchr(prefix, '/')[1] = '\0';
+    seen_look_begin(&newest.look, prefix);
     if (store_list(r->store, prefix, note_newest, &newest, e) == -1)
         return -1;
+    seen_compare(r, &newest.look, SEEN_MAX_ASKED, NULL);
     if (!newest.name[0])
         return 0;
     if (store_get_all(r->store, newest.name, &bytes, e) == -1)
         return -1;
     hash_sha256(bytes.p, bytes.len, head->previous);
     return 0;
+}
+
+/* This host has seen it.  How late a listing may show it is counted from
+ * then on, so that then must not be long ago. */
+static void
+remember(struct repo *r, struct seen_look *l, const struct ref_name *ref)
+{
+    if (clock_wall_ns() - l->begun_ns < SEEN_CLOCK_DOUBT_S * NS_PER_S)
+        seen_look_add(l, ref, SEEN_READ);
+    seen_compare(r, l, 0, NULL);
+    seen_look_done(l);
 }
 
 int
@@ -127,6 +154,7 @@ publish_backup(struct repo *r, const struct manifest *m, struct relied *relied,
                             .sync_ns = sync_time_ns(sync)};
     const uint8_t *base = sync_base(sync);
     struct store_stat stat = {0};
+    struct seen_look look;
     char name[NAME_MAX_LEN];
 
     if (!hex_decode(m->id, head.name.id, NAME_ID_BYTES) || m->time_ns < 0)
@@ -143,6 +171,7 @@ publish_backup(struct repo *r, const struct manifest *m, struct relied *relied,
         cancel_check(cancel, e) == -1)
         return -1;
     name_ref(&head.name, name);
+    seen_look_begin(&look, name);
     if (store_put(r->store, name, ref.p, ref.len, e) == -1)
         return -1;
     int there = store_stat(r->store, name, &stat, e);
@@ -150,5 +179,8 @@ publish_backup(struct repo *r, const struct manifest *m, struct relied *relied,
         return err_set(e, ERR_STORE, "%s, just stored, is gone", name);
     if (there == -1)
         return -1;
-    return !sync_is_late(&r->config, head.sync_ns, stat.mtime_ns);
+    if (sync_is_late(&r->config, head.sync_ns, stat.mtime_ns))
+        return 0;
+    remember(r, &look, &head.name);
+    return 1;
 }

@@ -19,6 +19,7 @@
 #include "repo/name.h"
 #include "repo/repo_internal.h"
 #include "repo/role.h"
+#include "repo/seen.h"
 #include "store/store.h"
 
 /* ---- init ------------------------------------------------------------ */
@@ -149,6 +150,7 @@ repo_close(struct repo *r)
     fetch_free(r->fetch);
     index_free(r->index);
     lost_free(r->lost);
+    seen_free(r->seen);
     config_done(&r->config);
     keyring_done(&r->keys);
     secret_free(r);
@@ -164,6 +166,13 @@ void
 repo_use_cache(struct repo *r, const char *dir)
 {
     index_use_cache(r->index, dir);
+    r->seen = seen_new(dir, store_address(r->store), &r->keys);
+}
+
+size_t
+repo_vanished(const struct repo *r)
+{
+    return seen_vanished(r->seen);
 }
 
 const char *

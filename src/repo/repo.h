@@ -44,9 +44,15 @@ void repo_close(struct repo *r); /* NULL is allowed */
 void repo_closep(struct repo **r);
 
 /* Keep the index in the folder `dir` between runs (repo/segcache.h): large ones
- * need neither memory nor to be fetched every time.  NULL: in temporary files.
- * To be called before anything else is done with the repository, if at all. */
+ * need neither memory nor to be fetched every time; and which backups were seen
+ * (repo/seen.h).  NULL: the index in temporary files, and nothing is known of
+ * backups.  To be called before anything else is done with the repository, if
+ * at all. */
 void repo_use_cache(struct repo *r, const char *dir);
+
+/* So many backups that this host has seen, and that nobody forgot, were missing
+ * when backups were listed; at most SEEN_MAX_ASKED are looked for at a time. */
+size_t repo_vanished(const struct repo *r);
 
 /* 32 hexadecimal digits that never change; borrowed. */
 const char *repo_id(const struct repo *r);

@@ -18,6 +18,7 @@ struct lost;
 struct password_cost;
 struct relied;
 struct sealer;
+struct seen;
 struct store;
 struct sync;
 
@@ -30,6 +31,7 @@ struct repo {
     uint8_t key_role;            /* as it says: enum role */
     struct index *index;
     struct lost *lost;
+    struct seen *seen; /* or NULL */
     struct fetch *fetch;
     char id[REPO_ID_LEN + 1];
 };

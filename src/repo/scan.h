@@ -19,6 +19,7 @@
 #include "repo/gidset.h"
 #include "repo/inventory.h"
 #include "repo/manifest.h"
+#include "repo/seen.h"
 #include "repo/segment.h"
 #include "work/pool.h"
 
@@ -39,6 +40,7 @@ struct scan_backup {
     uint8_t (*roots)[GID_BYTES]; /* of a backup that this key does not open */
     size_t n_roots;
     bool damaged;
+    bool readable;      /* its ref, whose signature is right */
     bool late;          /* published too late to be relied on */
     int64_t retired_ns; /* 0: it is not */
 };
@@ -47,6 +49,7 @@ struct scan_backup {
 struct scan_mark {
     struct ref_name ref;
     int64_t stored_ns;
+    bool counts; /* maintenance has signed it */
 };
 
 struct scan_segment {
@@ -76,6 +79,8 @@ struct scan {
     struct pool *pool;
     struct progress progress;
     uint64_t shown_ns;
+    bool remembers; /* tell what this host has seen and is not there */
+    struct seen_look look;
 
     size_t batch_from, batch_to; /* packs whose capabilities `caps` holds */
     struct gidmap caps;
@@ -122,6 +127,8 @@ void scan_bad_key(const uint8_t pack[PACK_NAME_BYTES],
 
 int scan_keys(struct scan *s, struct err *e);
 int scan_refs(struct scan *s, struct err *e);
+/* Tell which backups this host has seen and are not there any more. */
+void scan_vanished(struct scan *s);
 
 /* ---- scan_notices.c -------------------------------------------------- */
 
@@ -129,6 +136,8 @@ int scan_refs(struct scan *s, struct err *e);
 int scan_notices(struct scan *s, struct err *e);
 /* What it has condemned since, too. */
 int scan_condemned(struct scan *s, struct err *e);
+/* Is there a mark of its name, rightly or not? */
+bool scan_is_marked(const struct scan *s, const struct ref_name *ref);
 /* Since when the backup is retired, by the storage's clock; 0: it is not. */
 int64_t scan_retired_ns(const struct scan *s, const struct ref_name *ref);
 /* Was the ref that this one, stored then, names as its previous perhaps

@@ -74,22 +74,23 @@ note_mark(void *cookie, const char *name, const struct store_stat *stat,
 {
     CLEANUP(buf_done) struct buf bytes = buf_of(RETIRED_MAX_BYTES);
     struct scan *s = cookie;
+    struct ref_name named, ref;
     struct err why = {0};
-    struct ref_name ref;
 
-    if (!name_parse_retired(name, &ref))
+    if (!name_parse_retired(name, &named))
         return 0;
     int rc = get(s, name, &bytes, &why, e);
-    if (rc != 1 || retired_unpack(bytes.p, bytes.len, name, &s->repo->config,
-                                  &ref, &why) == -1) {
+    if (rc == -1)
+        return -1;
+    bool counts = rc == 1 && retired_unpack(bytes.p, bytes.len, name,
+                                            &s->repo->config, &ref, &why) == 0;
+    if (!counts)
         report(s, name, &why, "remove it, and forget the backup again");
-        return rc == -1 ? -1 : 0;
-    }
     if (s->n_marks == s->room_marks) {
         s->room_marks = s->room_marks ? 2 * s->room_marks : 64;
         s->marks = xrealloc(s->marks, s->room_marks * sizeof(s->marks[0]));
     }
-    s->marks[s->n_marks++] = (struct scan_mark){ref, stat->mtime_ns};
+    s->marks[s->n_marks++] = (struct scan_mark){named, stat->mtime_ns, counts};
     return 0;
 }
 
@@ -163,7 +164,8 @@ scan_was_retired(const struct scan *s, const struct ref_name *ref,
         return 0;
     for (size_t i = 0; i < s->n_marks; i++) {
         const struct ref_name *mark = &s->marks[i].ref;
-        if (mark->ns == ref->ns && mark->time_ns <= ref->time_ns &&
+        if (s->marks[i].counts && mark->ns == ref->ns &&
+            mark->time_ns <= ref->time_ns &&
             memcmp(mark->machine, ref->machine, NAME_TAG_BYTES) == 0 &&
             !has_ref(s, mark))
             return 1;
@@ -171,11 +173,21 @@ scan_was_retired(const struct scan *s, const struct ref_name *ref,
     return -1; /* the mark goes some time after its ref */
 }
 
+bool
+scan_is_marked(const struct scan *s, const struct ref_name *ref)
+{
+    for (size_t i = 0; i < s->n_marks; i++)
+        if (memcmp(s->marks[i].ref.id, ref->id, NAME_ID_BYTES) == 0)
+            return true;
+    return false;
+}
+
 int64_t
 scan_retired_ns(const struct scan *s, const struct ref_name *ref)
 {
     for (size_t i = 0; i < s->n_marks; i++)
-        if (memcmp(s->marks[i].ref.id, ref->id, NAME_ID_BYTES) == 0)
+        if (s->marks[i].counts &&
+            memcmp(s->marks[i].ref.id, ref->id, NAME_ID_BYTES) == 0)
             return s->marks[i].stored_ns;
     return 0;
 }

@@ -183,7 +183,7 @@ read_ref(struct scan *s, const char *name, int64_t stored_ns, struct link *link,
         -1)
         return -1;
     memcpy(link->previous, head.previous, sizeof(link->previous));
-    link->readable = true;
+    link->readable = b->readable = true;
     b->late = sync_is_late(&s->repo->config, head.sync_ns, stored_ns);
     b->retired_ns = scan_retired_ns(s, &link->name);
     if (ref_open_roots(bytes.p, bytes.len, &s->repo->keys, &roots, &n, e) == -1)
@@ -290,4 +290,71 @@ scan_refs(struct scan *s, struct err *e)
     }
     check_chains(s, links, l->n);
     return 0;
+}
+
+/* ---- what this host has seen ------------------------------------------ */
+
+/* By its backups that are there; "" if none is that this key opens. */
+static const char *
+machine_of(const struct scan *s, const struct ref_name *gone)
+{
+    struct ref_name ref;
+
+    for (size_t i = s->n_backups; i > 0; i--) {
+        const struct scan_backup *b = &s->backups[i - 1];
+        if (b->machine && name_parse_ref(b->ref, &ref) &&
+            same_machine(&ref, gone))
+            return b->machine;
+    }
+    return "";
+}
+
+static void
+tell_vanished(struct scan *s, const struct vanished *v)
+{
+    char name[NAME_MAX_LEN], id[BACKUP_ID_LEN + 1];
+
+    name_ref(&v->ref, name);
+    hex_encode(v->ref.id, NAME_ID_BYTES, id);
+    s->result->vanished++;
+    scan_fault(
+        s, &(struct check_fault){
+               .what = CHECK_VANISHED,
+               .name = name,
+               .backup = id,
+               .machine = machine_of(s, &v->ref),
+               .time_ns = v->ref.time_ns,
+               .seen_ns = v->seen_ns,
+               .why = v->unlisted
+                          ? "nobody forgot it, and the storage has it, but "
+                            "does not list it: no command will find it; have "
+                            "the storage mended, or copy what it has to "
+                            "another one"
+                          : "nobody forgot it, and it is gone: somebody with "
+                            "access to the storage removed it, or the storage "
+                            "was set back to an older state; bring back what "
+                            "the storage had, from its own versions or "
+                            "snapshots, and see who can write to it; what "
+                            "cannot be brought back has to be backed up "
+                            "again"});
+}
+
+void
+scan_vanished(struct scan *s)
+{
+    CLEANUP(vanished_list_done) struct vanished_list gone = {0};
+    struct ref_name ref;
+
+    for (size_t i = 0; i < s->n_backups; i++) {
+        const struct scan_backup *b = &s->backups[i];
+        if (name_parse_ref(b->ref, &ref))
+            seen_look_add(&s->look, &ref,
+                          scan_retired_ns(s, &ref)  ? SEEN_RETIRED
+                          : scan_is_marked(s, &ref) ? SEEN_LISTED
+                          : b->readable             ? SEEN_READ
+                                                    : SEEN_UNMARKED);
+    }
+    seen_compare(s->repo, &s->look, SEEN_MAX_REFS, &gone);
+    for (size_t i = 0; i < gone.n; i++)
+        tell_vanished(s, &gone.items[i]);
 }

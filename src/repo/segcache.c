@@ -21,6 +21,7 @@
 #include "base/text.h"
 #include "crypto/hash.h"
 #include "crypto/wipe.h"
+#include "repo/cachedir.h"
 #include "repo/keyring.h"
 #include "repo/segment.h"
 
@@ -46,22 +47,9 @@ struct segcache *
 segcache_new(const char *dir, const struct keyring *k)
 {
     struct segcache *c = xcalloc(1, sizeof(*c));
-    char repo[2 * KEYRING_ID_BYTES + 1];
-    struct err ignored = {0};
-    struct stat st;
 
     c->keys = k;
-    c->dir = -1;
-    if (!dir)
-        return c;
-    hex_encode(k->repo_id, sizeof(k->repo_id), repo);
-    CLEANUP(freep) char *path = path_join(dir, repo);
-    if (dir_make(path, &ignored) == -1)
-        return c;
-    c->dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (c->dir != -1 && (fstat(c->dir, &st) == -1 || st.st_uid != geteuid() ||
-                         (st.st_mode & (S_IWGRP | S_IWOTH))))
-        fd_close(&c->dir);
+    c->dir = cachedir_open(dir, k, true);
     return c;
 }
 
@@ -155,13 +143,6 @@ map_file(int fd, size_t len, struct mapped *out)
     return true;
 }
 
-static bool
-is_private(const struct stat *st)
-{
-    return S_ISREG(st->st_mode) && st->st_uid == geteuid() &&
-           (st->st_mode & (S_IRWXG | S_IRWXO)) == 0;
-}
-
 bool
 segcache_get(struct segcache *c, const uint8_t id[NAME_ID_BYTES],
              struct mapped *out)
@@ -179,7 +160,7 @@ segcache_get(struct segcache *c, const uint8_t id[NAME_ID_BYTES],
         openat(c->dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd == -1)
         return false;
-    if (fstat(fd, &st) == -1 || !is_private(&st) ||
+    if (fstat(fd, &st) == -1 || !cachedir_is_private(&st) ||
         st.st_size < HASH_BYTES + PROOF_BYTES ||
         (uint64_t)st.st_size > (uint64_t)SEGMENT_MAX_BYTES + PROOF_BYTES ||
         !map_file(fd, (size_t)st.st_size - PROOF_BYTES, &m)) {

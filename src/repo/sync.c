@@ -18,6 +18,7 @@
 #include "repo/ref.h"
 #include "repo/repo_internal.h"
 #include "repo/rules.h"
+#include "repo/seen.h"
 #include "store/store.h"
 
 #define NS_PER_S INT64_C(1000000000)
@@ -109,7 +110,14 @@ struct search {
     uint8_t id[NAME_ID_BYTES];
     struct ref_name found;
     bool any;
+    struct seen_look look;
 };
+
+static void
+search_done(struct search *s)
+{
+    seen_look_done(&s->look);
+}
 
 static int
 note_ref(void *cookie, const char *name, const struct store_stat *stat,
@@ -120,7 +128,10 @@ note_ref(void *cookie, const char *name, const struct store_stat *stat,
 
     (void)stat;
     (void)e;
-    if (name_parse_ref(name, &ref) && memcmp(ref.id, s->id, sizeof(s->id)) == 0)
+    if (!name_parse_ref(name, &ref))
+        return 0;
+    seen_look_add(&s->look, &ref, SEEN_LISTED);
+    if (memcmp(ref.id, s->id, sizeof(s->id)) == 0)
         s->found = ref, s->any = true;
     return 0;
 }
@@ -173,12 +184,14 @@ read_roots(struct sync *s, const struct ref_name *ref, struct err *e)
 int
 sync_set_base(struct sync *s, const char *id, struct err *e)
 {
-    struct search search = {0};
+    CLEANUP(search_done) struct search search = {0};
 
     if (!hex_decode(id, search.id, sizeof(search.id)))
         return err_set(e, ERR_USAGE, "\"%s\" is no backup's id", id);
+    seen_look_begin(&search.look, "refs/");
     if (store_list(s->repo->store, "refs/", note_ref, &search, e) == -1)
         return err_wrap(e, "cannot list the backups");
+    seen_compare(s->repo, &search.look, SEEN_MAX_ASKED, NULL);
     int good = search.any ? base_is_good(s->repo, &search.found, e) : 0;
     if (good == -1 || (good == 1 && read_roots(s, &search.found, e) == -1))
         return -1;
