@@ -100,8 +100,9 @@ note_retired(void *cookie, const char *name, const struct store_stat *stat,
     if (!found)
         return 0;
     found->is_marked = true;
-    if (store_get_all(m->repo->store, name, &bytes, &why) == -1 &&
-        why.code != ERR_NOENT && why.code != ERR_LIMIT) {
+    if (store_get_all(m->repo->store, name, &bytes, &why) == -1) {
+        if (why.code == ERR_NOENT || why.code == ERR_LIMIT)
+            return 0; /* removed since, with its ref; or it is none */
         *e = why;
         return -1;
     }

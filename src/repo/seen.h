@@ -45,10 +45,14 @@ struct repo;
 struct seen;
 
 enum {
-    SEEN_MAX_REFS = 65536,   /* of more, those of the newest backups */
-    SEEN_MAX_ASKED = 64,     /* that are missing, by one listing of them */
-    SEEN_CLOCK_DOUBT_S = 300 /* how wrong clocks may be */
+    SEEN_MAX_REFS = 65536, /* of more, those of the newest backups */
+    SEEN_MAX_ASKED = 64    /* that are missing, by one listing of them */
 };
+
+/* How wrong clocks may be.  None is, in the world of the tests. */
+#ifndef SEEN_CLOCK_DOUBT_S
+#define SEEN_CLOCK_DOUBT_S 300
+#endif
 
 /* `dir` is the folder of all caches; NULL: nothing is remembered.  Borrows k.
  */

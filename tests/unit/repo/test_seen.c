@@ -34,6 +34,7 @@ struct sly {
     struct store base;
     struct store *inner;
     char hides[NAME_MAX_LEN];
+    char lacks[NAME_MAX_LEN];    /* it lists it, but it is gone */
     unsigned stats, lists, gets; /* the last: of refs/ and retired/ */
 };
 
@@ -67,6 +68,8 @@ static int
 sly_get_all(struct store *st, const char *name, struct buf *out, struct err *e)
 {
     ((struct sly *)st)->gets += strncmp(name, "re", 2) == 0;
+    if (strcmp(name, ((struct sly *)st)->lacks) == 0)
+        return store_fail_noent(st, name, e);
     return store_get_all(((struct sly *)st)->inner, name, out, e);
 }
 
@@ -606,6 +609,26 @@ a_ref_with_a_damaged_mark_is_not_seen(void **state)
     assert_int_equal(t.seen_ns, seen_ns);
 }
 
+/* Nor while its mark goes: it was listed, but can't be read any more. */
+static void
+a_ref_whose_mark_just_went_is_not_seen(void **state)
+{
+    struct world *w = *state;
+    struct told t = {0};
+
+    reopen_in(w, NULL);
+    retire(w, 0);
+    name_retired(&w->refs[0], w->sly->lacks);
+    vclock_pass_hours(10);
+    assert_listing(w, BACKUPS, 0);
+    remove_ref(w, 0);
+    t = check(w); /* from when it was published */
+    assert_int_equal(t.n, 1);
+    assert_int_equal(t.seen_ns, VCLOCK_START);
+    w->sly->lacks[0] = '\0';
+    assert_int_equal(check(w).n, 0);
+}
+
 static void
 what_repair_put_out_of_use_is_not_missed(void **state)
 {
@@ -964,6 +987,7 @@ main(void)
         TEST(what_was_forgotten_is_never_missed),
         TEST(only_a_right_mark_says_that_it_was_forgotten),
         TEST(a_ref_with_a_damaged_mark_is_not_seen),
+        TEST(a_ref_whose_mark_just_went_is_not_seen),
         TEST(what_repair_put_out_of_use_is_not_missed),
         TEST(false_refs_are_not_seen),
         TEST(what_was_seen_in_the_future_does_not_count),
