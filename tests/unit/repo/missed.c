@@ -124,6 +124,10 @@ be_watcher(struct actor *me)
              i < MAX_KNOWN && sim_clock.now_ns - l->begun_ns < KEEP; i++)
             if (l->saw[i])
                 l->watcher->seen_ns[i] = l->begun_ns;
+        /* Often it comes back when what it knows is about to be too old. */
+        if (chance(2) == 0)
+            me->stalled_until_ns =
+                l->begun_ns + KEEP + ((int64_t)chance(120) - 100) * TICK;
     }
 }
 
@@ -202,7 +206,7 @@ run_schedule(uint64_t seed)
             continue;
         }
         run_actor(a);
-        if (chance(200) == 0)
+        if (chance(200) == 0 && a->stalled_until_ns < sim_clock.now_ns)
             a->stalled_until_ns =
                 sim_clock.now_ns + stalls[chance(ARRAY_LEN(stalls))] * TICK;
         sim_clock.now_ns += (chance(5) == 0) * TICK + 1;

@@ -35,6 +35,7 @@ struct sly {
     struct store *inner;
     char hides[NAME_MAX_LEN];
     char lacks[NAME_MAX_LEN];    /* it lists it, but it is gone */
+    int64_t slow_ns;             /* what is asked for by name takes so long */
     unsigned stats, lists, gets; /* the last: of refs/ and retired/ */
 };
 
@@ -78,6 +79,7 @@ sly_stat(struct store *st, const char *name, struct store_stat *out,
          struct err *e)
 {
     ((struct sly *)st)->stats++;
+    vclock.now_ns += ((struct sly *)st)->slow_ns;
     return store_stat(((struct sly *)st)->inner, name, out, e);
 }
 
@@ -555,6 +557,51 @@ what_was_forgotten_is_never_missed(void **state)
     drop(whole);
 }
 
+/* All is as late as it may be: the mark was there when the host looked, but not
+ * listed yet; maintenance removes both at the first moment; and then the host's
+ * clock is set back. */
+static void
+not_a_moment_too_long(void **state)
+{
+    struct world *w = *state;
+
+    vclock_pass_hours(1);
+    reopen_in(w, NULL);
+    retire(w, 0);
+    int64_t marked_ns = vclock.now_ns;
+    vclock.now_ns += LATE_NS - 1;
+    name_retired(&w->refs[0], w->sly->hides);
+    assert_listing(w, BACKUPS, 0);
+    int64_t seen_ns = vclock.now_ns;
+    w->sly->hides[0] = '\0';
+    vclock.now_ns = marked_ns + REF_NS;
+    reopen_in(w, NULL);
+    assert_int_equal(prune(w).refs_deleted, 1);
+    vclock.now_ns += GRACE_NS;
+    reopen_in(w, NULL);
+    (void)prune(w);
+    assert_int_equal(usage_of(w->mem, "retired/").objects, 0);
+    vclock_skew_ns = -DOUBT_NS;
+    assert_true(vclock.now_ns - DOUBT_NS - seen_ns == KEEP_NS + 1);
+    assert_listing(w, BACKUPS - 1, 0);
+    vclock_skew_ns -= 2;
+    assert_listing(w, BACKUPS - 1, 0); /* what was too old is forgotten */
+}
+
+/* The host asks in time, and the answer is late. */
+static void
+a_late_answer_says_nothing(void **state)
+{
+    struct world *w = *state;
+
+    assert_listing(w, BACKUPS, 0);
+    remove_ref(w, 0);
+    vclock.now_ns += KEEP_NS - 2;
+    assert_listing(w, BACKUPS - 1, 1);
+    w->sly->slow_ns = 2;
+    assert_listing(w, BACKUPS - 1, 0);
+}
+
 /* Its mark is asked for by name; only a right one counts. */
 static void
 only_a_right_mark_says_that_it_was_forgotten(void **state)
@@ -985,6 +1032,8 @@ main(void)
         TEST(a_storage_that_was_set_back_is_told),
         TEST(what_is_there_and_not_listed_is_told),
         TEST(what_was_forgotten_is_never_missed),
+        TEST(not_a_moment_too_long),
+        TEST(a_late_answer_says_nothing),
         TEST(only_a_right_mark_says_that_it_was_forgotten),
         TEST(a_ref_with_a_damaged_mark_is_not_seen),
         TEST(a_ref_whose_mark_just_went_is_not_seen),
