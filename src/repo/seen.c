@@ -518,7 +518,11 @@ remember(const struct repo *r, const struct seen_look *l,
 {
     const struct seen *s = r->seen;
     CLEANUP(memory_done) struct memory m = {0};
-    CLEANUP(fd_closep) int dir = cachedir_open(s->dir, s->keys, true);
+    bool any = false; /* else there is no need for a folder */
+
+    for (size_t i = 0; i < l->n && !any; i++)
+        any = l->refs[i].how == SEEN_READ;
+    CLEANUP(fd_closep) int dir = cachedir_open(s->dir, s->keys, any);
 
     if (dir == -1 || !lock(dir))
         return;
