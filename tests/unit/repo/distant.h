@@ -20,7 +20,7 @@ struct distant {
     struct store *inner; /* borrowed */
     pthread_mutex_t lock;
     size_t n;
-    char (*asked)[DISTANT_TEXT]; /* "get config" */
+    char (*asked)[DISTANT_TEXT]; /* "get config", "did list keys/" */
 };
 
 static inline struct store *
@@ -46,7 +46,10 @@ static inline int
 distant_put_new(struct store *st, const char *name, const void *p, size_t len,
                 struct err *e)
 {
-    return store_put(distant_note(st, "new", name), name, p, len, e);
+    int rc = store_put(distant_note(st, "new", name), name, p, len, e);
+
+    (void)distant_note(st, "did new", name);
+    return rc;
 }
 
 static inline int
@@ -74,7 +77,11 @@ static inline int
 distant_list(struct store *st, const char *prefix, store_list_fn *fn,
              void *cookie, struct err *e)
 {
-    return store_list(distant_note(st, "list", prefix), prefix, fn, cookie, e);
+    int rc =
+        store_list(distant_note(st, "list", prefix), prefix, fn, cookie, e);
+
+    (void)distant_note(st, "did list", prefix);
+    return rc;
 }
 
 static inline int
@@ -123,6 +130,27 @@ distant_asked(struct distant *d, const char *what)
     for (size_t i = 0; i < d->n; i++)
         n += strncmp(d->asked[i], what, strlen(what)) == 0;
     return n;
+}
+
+/* Where the first, the last of what starts so is. */
+static inline size_t
+distant_first(struct distant *d, const char *what)
+{
+    size_t i = 0;
+
+    while (i < d->n && strncmp(d->asked[i], what, strlen(what)) != 0)
+        i++;
+    return i;
+}
+
+static inline size_t
+distant_last(struct distant *d, const char *what)
+{
+    size_t i = d->n;
+
+    while (i > 0 && strncmp(d->asked[i - 1], what, strlen(what)) != 0)
+        i--;
+    return i - 1;
 }
 
 static inline void

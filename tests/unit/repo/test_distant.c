@@ -229,7 +229,50 @@ listing_asks_for_little(void **state)
     assert_int_equal(distant_asked(w->far, "get config"), 2);
     assert_int_equal(distant_asked(w->far, "get keys/"), 2);
     assert_int_equal(distant_asked(w->far, "get refs/"), 2);
-    assert_int_equal(w->far->n, 11);
+    assert_int_equal(w->far->n - distant_asked(w->far, "did "), 11);
+}
+
+/* One has ended when the other begins: what the protocol rests on. */
+static void
+expect_before(struct world *w, const char *one, const char *other)
+{
+    size_t end = distant_last(w->far, one),
+           begin = distant_first(w->far, other);
+
+    if (end >= w->far->n || begin >= w->far->n || end >= begin)
+        fail_msg("\"%s\" is %zu, \"%s\" %zu", one, end, other, begin);
+}
+
+static void
+the_protocols_order_is_kept(void **state)
+{
+    struct world *w = *state;
+    CLEANUP(manifest_freep) struct manifest *m = NULL;
+
+    save(w->f.r, w->f.cancel, w->p, 1, &m);
+    w->p[0] ^= 1;
+    distant_forget(w->far);
+    save(w->f.r, w->f.cancel, w->p, 2, NULL);
+    expect_before(w, "did new sess/", "stat sess/");
+    expect_before(w, "did new sess/", "list cond/");
+    expect_before(w, "did list cond/", "list index/d/");
+    expect_before(w, "did list lost/", "list index/d/");
+    expect_before(w, "did list index/d/", "new packs/");
+    expect_before(w, "did new packs/", "new index/d/");
+    expect_before(w, "did new index/d/", "stat packs/");
+    expect_before(w, "stat packs/", "new refs/");
+    expect_before(w, "did new refs/", "stat refs/");
+
+    /* With a base that is looked at once the marker is there. */
+    const struct backup_options o = {.base = m->id};
+    struct backup_writer *b = NULL;
+    distant_forget(w->far);
+    assert_ok(backup_begin(w->f.r, &o, w->f.cancel, &b, e));
+    backup_abandonp(&b);
+    assert_true(distant_last(w->far, "stat retired/") >
+                distant_first(w->far, "did new sess/"));
+    assert_true(distant_last(w->far, "stat refs/") >
+                distant_first(w->far, "did new sess/"));
 }
 
 /* ---- whatever fails ------------------------------------------------------ */
@@ -315,6 +358,7 @@ main(void)
         TEST(each_of_many_keys_opens),
         TEST(a_short_backup_syncs_once),
         TEST(listing_asks_for_little),
+        TEST(the_protocols_order_is_kept),
         cmocka_unit_test(a_failure_anywhere_leaves_it_whole),
     };
 
