@@ -4,6 +4,7 @@
 #ifndef TEST_REPO_DISTANT_H
 #define TEST_REPO_DISTANT_H
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@ struct distant {
     struct store base;
     struct store *inner; /* borrowed */
     pthread_mutex_t lock;
+    int slow_ms; /* what each call takes: time for another to pass it */
     size_t n;
     char (*asked)[DISTANT_TEXT]; /* "get config", "did list keys/" */
 };
@@ -32,6 +34,8 @@ distant_note(struct store *st, const char *op, const char *name)
     if (d->n < DISTANT_ASKED_MAX)
         (void)snprintf(d->asked[d->n++], DISTANT_TEXT, "%s %s", op, name);
     (void)pthread_mutex_unlock(&d->lock);
+    if (d->slow_ms)
+        (void)poll(NULL, 0, d->slow_ms);
     return d->inner;
 }
 

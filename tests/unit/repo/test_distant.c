@@ -12,7 +12,7 @@
 #include "store/store_sweep.h"
 #include "vclock.h"
 
-enum { BACKUPS = 3, SIZE = 64 << 10, MINUTE_S = 60 };
+enum { BACKUPS = 3, SIZE = 64 << 10, MINUTE_S = 60, SLOW_MS = 20 };
 
 struct world {
     struct store *mem;
@@ -251,6 +251,7 @@ the_protocols_order_is_kept(void **state)
 
     save(w->f.r, w->f.cancel, w->p, 1, &m);
     w->p[0] ^= 1;
+    w->far->slow_ms = SLOW_MS;
     distant_forget(w->far);
     save(w->f.r, w->f.cancel, w->p, 2, NULL);
     expect_before(w, "did new sess/", "stat sess/");
