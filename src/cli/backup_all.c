@@ -463,7 +463,7 @@ try_repository(struct fleet *f, struct err *e)
     f->address = session_address(f->cli, e);
     if (!f->address)
         return -1;
-    int found = session_probe(f->address, &s.store, e);
+    int found = session_probe(f->address, &s, e);
     if (found == 0) {
         (void)err_set(e, ERR_NOREPO, "there is no repository at %s",
                       f->address);
@@ -473,8 +473,8 @@ try_repository(struct fleet *f, struct err *e)
         session_ask(f->cli, f->address, false, &f->password, e) == -1)
         return -1;
     const char *key = args_value(&f->cli->args, "key");
-    return repo_open_by(s.store, f->password.text,
-                        key && *key ? key : env_get("VMKEEP_KEY"), &s.repo, e);
+    return repo_enter(s.door, f->password.text,
+                      key && *key ? key : env_get("VMKEEP_KEY"), &s.repo, e);
 }
 
 /* The limit, where those whom we start don't have theirs; -1 if there is none.

@@ -88,7 +88,7 @@ run_init(struct cli *c, struct err *e)
 
     if (!address)
         return -1;
-    int found = session_probe(address, &s.store, e);
+    int found = session_probe(address, &s, e);
     if (found == -1)
         return -1;
     if (found == 1) {
@@ -97,7 +97,7 @@ run_init(struct cli *c, struct err *e)
         return err_hint(e, "`vmkeep -r %s list` shows what is in it", address);
     }
     if (session_ask(c, address, true, &password, e) == -1 ||
-        store_create(address, &s.store, e) == -1 ||
+        (!s.store && store_create(address, &s.store, e) == -1) ||
         repo_init(s.store, password.text, e) == -1)
         return -1;
     /* Only what opens again has been made. */

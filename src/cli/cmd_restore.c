@@ -118,7 +118,7 @@ run_restore(struct cli *c, struct err *e)
     struct restore_result result = {0};
 
     if (take_options(c, &o, e) == -1 || session_open(c, &s, e) == -1 ||
-        backup_find(s.repo, cli_operand(c, 0), &m, e) == -1)
+        backup_find_to_read(s.repo, cli_operand(c, 0), &m, e) == -1)
         return -1;
     struct meter *meter = meter_start(c, m->machine);
     o.progress = meter_progress;

@@ -10,7 +10,6 @@
 #include "cli/env.h"
 #include "cli/secret.h"
 #include "cli/signals.h"
-#include "repo/name.h"
 #include "repo/repo.h"
 #include "store/store.h"
 #include "work/cancel.h"
@@ -31,29 +30,33 @@ session_address(const struct cli *c, struct err *e)
     return address;
 }
 
+/* 1 and *out if there is a repository, 0 if there is none, -1; the place, if it
+ * is there, in *st. */
 static int
-probe(const char *address, const struct store_account *who, struct store **out,
-      struct err *e)
+probe(const char *address, const struct store_account *account,
+      struct store **st, struct repo_door **out, struct err *e)
 {
-    CLEANUP(store_closep) struct store *st = NULL;
-    struct store_stat stat;
+    struct store_account who = *account;
 
-    if (store_open_as(address, who, &st, e) == -1) {
-        if (e->code != ERR_NOENT)
-            return -1;
-        err_clear(e);
-        return 0;
-    }
-    int found = store_stat(st, NAME_CONFIG, &stat, e);
-    if (found == 1)
-        *out = STEAL(st);
-    return found;
+    who.unseen = true;
+    int rc = store_open_as(address, &who, st, e);
+    if (rc == 0)
+        rc = repo_find(*st, out, e);
+    if (rc == 0)
+        return 1;
+    if (e->code == ERR_NOENT)
+        store_close(STEAL(*st));
+    else if (e->code != ERR_NOREPO)
+        return -1;
+    err_clear(e);
+    return 0;
 }
 
 int
-session_probe(const char *address, struct store **out, struct err *e)
+session_probe(const char *address, struct session *out, struct err *e)
 {
-    return probe(address, &(struct store_account){0}, out, e);
+    return probe(address, &(struct store_account){0}, &out->store, &out->door,
+                 e);
 }
 
 int
@@ -101,7 +104,7 @@ static int
 open_store(const struct cli *c, const char *address,
            const struct store_account *who, struct session *out, struct err *e)
 {
-    int found = probe(address, who, &out->store, e);
+    int found = probe(address, who, &out->store, &out->door, e);
 
     if (found == 0) {
         (void)err_set(e, ERR_NOREPO, "there is no repository at %s", address);
@@ -117,10 +120,10 @@ static int
 open_repo(const char *key, const char *variable, const struct secret *password,
           struct session *out, struct err *e)
 {
-    if (repo_open_by(out->store, password->text,
-                     key && *key ? key : env_get(variable), &out->repo,
-                     e) == -1)
+    if (repo_enter(out->door, password->text,
+                   key && *key ? key : env_get(variable), &out->repo, e) == -1)
         return -1;
+    repo_door_free(STEAL(out->door));
     CLEANUP(freep) char *cache = session_cache();
     repo_use_cache(out->repo, cache);
     return 0;
@@ -207,6 +210,7 @@ void
 session_done(struct session *s)
 {
     repo_closep(&s->repo);
+    repo_door_freep(&s->door);
     store_closep(&s->store);
 }
 

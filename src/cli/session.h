@@ -13,19 +13,23 @@ struct cancel;
 struct cli;
 struct err;
 struct repo;
+struct repo_door;
 struct secret;
 struct store;
 
 struct session {
     struct store *store;
+    struct repo_door *door; /* until it is open */
     struct repo *repo;
 };
 
 /* By -r or VMKEEP_REPOSITORY, borrowed; NULL and ERR_USAGE if neither is. */
 const char *session_address(const struct cli *c, struct err *e);
 
-/* 1 and *out if there is a repository, 0 if there is none, -1. */
-int session_probe(const char *address, struct store **out, struct err *e);
+/* 1 if there is a repository, and its door; 0 if there is none, and the store
+ * of *out if at least the place is there; -1.  To be freed with session_done.
+ */
+int session_probe(const char *address, struct session *out, struct err *e);
 
 /* The password for the repository, which is to be made or there. */
 int session_ask(const struct cli *c, const char *address, bool is_new,

@@ -31,6 +31,7 @@ enum {
     MEMORY_DEFAULT_BYTES = 64 << 20,
     SLOTS_MIN = 2,
     SYNC_SECONDS = 3600,
+    FRESH_SECONDS = 600, /* before a commit */
     COMMIT_TRIES = 5
 };
 
@@ -111,6 +112,16 @@ static uint64_t
 sync_interval_ns(const struct config *c)
 {
     return u64_min(SYNC_SECONDS, c->lease_s / 4) * NS_PER_S;
+}
+
+/* Is there so much left of the lease that the ref will be in time? */
+static bool
+is_fresh(const struct sync *s, const struct config *c)
+{
+    int64_t age = sync_age_ns(s);
+
+    return age >= 0 &&
+           (uint64_t)age < u64_min(FRESH_SECONDS, c->lease_s / 4) * NS_PER_S;
 }
 
 int
@@ -544,7 +555,9 @@ commit(struct backup_writer *b, struct manifest *m, struct err *e)
     m->new_bytes = stats.new_bytes;
     m->stored_bytes = stats.stored_bytes;
     for (int i = 0; i < COMMIT_TRIES; i++) {
-        if (sync_now(b->sync, e) == -1)
+        /* That is no rule: a short backup's S is as good as a new one. */
+        if ((i > 0 || !is_fresh(b->sync, &b->repo->config)) &&
+            sync_now(b->sync, e) == -1)
             return -1;
         int rc = try_commit(b, m, e);
         if (rc != 0)

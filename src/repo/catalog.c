@@ -9,6 +9,8 @@
 #include "base/err.h"
 #include "base/hex.h"
 #include "base/mem.h"
+#include "repo/gather.h"
+#include "repo/index.h"
 #include "repo/lost.h"
 #include "repo/manifest.h"
 #include "repo/manifest_format.h"
@@ -18,15 +20,17 @@
 #include "repo/seen.h"
 #include "repo/sync.h"
 #include "store/store.h"
+#include "store/store_together.h"
 #include "work/pool.h"
 
-/* Refs are read several at a time, as a distant storage takes long to answer,
- * if there are so many that connections of their own are worth it. */
+/* Refs are read several at a time, as a distant storage takes long to answer;
+ * where a connection costs more than a few answers, only if there are so many
+ * that connections of their own are worth it. */
 enum { READERS_MAX = 8, REFS_A_READER = 8 };
 
 /* The refs there are, by time. */
 struct refs {
-    struct lost *lost; /* borrowed */
+    struct repo *repo; /* borrowed */
     struct seen_look look;
     struct ref_entry {
         struct ref_name parsed;
@@ -45,25 +49,42 @@ refs_done(struct refs *r)
     seen_look_done(&r->look);
 }
 
-static int
-note_ref(void *cookie, const char *name, const struct store_stat *stat,
-         struct err *e)
+static void
+add_entry(struct refs *r, const char *name, const struct ref_name *parsed,
+          const struct store_stat *stat)
 {
-    struct refs *r = cookie;
-    struct ref_name parsed;
-
-    (void)e;
-    if (!name_parse_ref(name, &parsed) ||
-        lost_has(r->lost, LOST_REF, parsed.id))
-        return 0;
     if (r->n == r->room) {
         r->room = r->room ? 2 * r->room : 64;
         r->entries = xrealloc(r->entries, r->room * sizeof(r->entries[0]));
     }
-    r->entries[r->n] = (struct ref_entry){
-        .parsed = parsed,
-        .state = {.ref = parsed, .stored_ns = stat->mtime_ns}};
-    memcpy(r->entries[r->n++].name, name, strlen(name) + 1);
+    struct ref_entry *to = &r->entries[r->n++];
+    *to = (struct ref_entry){
+        .parsed = *parsed,
+        .state = {.ref = *parsed, .stored_ns = stat->mtime_ns}};
+    memcpy(to->name, name, strlen(name) + 1);
+}
+
+static int
+note_ref(void *cookie, const char *name, const struct store_stat *stat,
+         struct err *e)
+{
+    struct ref_name parsed;
+
+    (void)e;
+    if (name_parse_ref(name, &parsed))
+        add_entry(cookie, name, &parsed, stat);
+    return 0;
+}
+
+static int
+note_retired(void *cookie, const char *name, const struct store_stat *stat,
+             struct err *e)
+{
+    struct ref_name parsed;
+
+    (void)e;
+    if (name_parse_retired(name, &parsed))
+        add_entry(cookie, name, &parsed, stat);
     return 0;
 }
 
@@ -77,57 +98,108 @@ by_time(const void *a, const void *b)
     return memcmp(x->parsed.id, y->parsed.id, NAME_ID_BYTES);
 }
 
-struct marks {
-    struct repo *repo;
-    struct refs *refs;
-};
-
 /* Retired is what maintenance has signed to be.  A mark that is damaged
  * hides no backup. */
 static int
-note_retired(void *cookie, const char *name, const struct store_stat *stat,
-             struct err *e)
+check_mark(struct refs *refs, struct gather *early,
+           const struct ref_entry *mark, struct err *e)
 {
     CLEANUP(buf_done) struct buf bytes = buf_of(RETIRED_MAX_BYTES);
-    struct marks *m = cookie;
-    struct ref_entry key = {0};
+    struct repo *r = refs->repo;
+    struct ref_name parsed = mark->parsed;
     struct err why = {0};
 
-    if (!name_parse_retired(name, &key.parsed) || m->refs->n == 0)
-        return 0;
     struct ref_entry *found =
-        bsearch(&key, m->refs->entries, m->refs->n, sizeof(key), by_time);
+        bsearch(mark, refs->entries, refs->n, sizeof(*mark), by_time);
     if (!found)
         return 0;
     found->is_marked = true;
-    if (store_get_all(m->repo->store, name, &bytes, &why) == -1) {
+    if (gather_get(early, r->store, mark->name, &bytes, &why) == -1) {
         if (why.code == ERR_NOENT || why.code == ERR_LIMIT)
             return 0; /* removed since, with its ref; or it is none */
         *e = why;
         return -1;
     }
-    if (retired_unpack(bytes.p, bytes.len, name, &m->repo->config, &key.parsed,
+    if (retired_unpack(bytes.p, bytes.len, mark->name, &r->config, &parsed,
                        &why) == 0)
-        found->state.retired_ns = stat->mtime_ns;
+        found->state.retired_ns = mark->state.stored_ns;
     return 0;
+}
+
+static int
+check_marks(struct refs *refs, const struct refs *marks, struct err *e)
+{
+    for (size_t i = 0; i < marks->n && refs->n > 0; i += GATHER_MAX) {
+        CLEANUP(gather_done) struct gather early = {0};
+        size_t end = u64_min(i + GATHER_MAX, marks->n);
+        for (size_t k = i; k < end; k++)
+            gather_add(&early, refs->repo->store, marks->entries[k].name,
+                       RETIRED_MAX_BYTES);
+        gather_run(&early, 0);
+        for (size_t k = i; k < end; k++)
+            if (check_mark(refs, &early, &marks->entries[k], e) == -1)
+                return -1;
+    }
+    return 0;
+}
+
+static int
+job_lost(void *arg, struct err *e)
+{
+    const struct refs *refs = arg;
+
+    return lost_refresh(refs->repo->lost, e);
+}
+
+static int
+job_refs(void *arg, struct err *e)
+{
+    struct refs *refs = arg;
+
+    if (store_list(refs->repo->store, "refs/", note_ref, refs, e) == -1)
+        return err_wrap(e, "cannot list the backups");
+    return 0;
+}
+
+static int
+job_retired(void *arg, struct err *e)
+{
+    struct refs *marks = arg;
+
+    if (store_list(marks->repo->store, "retired/", note_retired, marks, e) ==
+        -1)
+        return err_wrap(e, "cannot list which backups are retired");
+    return 0;
+}
+
+/* What repair has put out of use is not there. */
+static void
+drop_lost(struct refs *refs)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < refs->n; i++)
+        if (!lost_has(refs->repo->lost, LOST_REF, refs->entries[i].parsed.id))
+            refs->entries[kept++] = refs->entries[i];
+    refs->n = kept;
 }
 
 static int
 list_refs(struct repo *r, struct refs *out, struct err *e)
 {
-    struct marks marks = {r, out};
+    CLEANUP(refs_done) struct refs marks = {.repo = r};
+    struct store_job jobs[] = {{.fn = job_lost, .arg = out},
+                               {.fn = job_refs, .arg = out},
+                               {.fn = job_retired, .arg = &marks}};
 
-    out->lost = r->lost;
-    if (lost_refresh(r->lost, e) == -1)
-        return -1;
+    out->repo = r;
     seen_look_begin(&out->look, "refs/");
-    if (store_list(r->store, "refs/", note_ref, out, e) == -1)
-        return err_wrap(e, "cannot list the backups");
+    if (store_together(r->store, jobs, ARRAY_LEN(jobs), e) == -1)
+        return -1;
+    drop_lost(out);
     if (out->n > 0)
         qsort(out->entries, out->n, sizeof(out->entries[0]), by_time);
-    if (store_list(r->store, "retired/", note_retired, &marks, e) == -1)
-        return err_wrap(e, "cannot list which backups are retired");
-    return 0;
+    return check_marks(out, &marks, e);
 }
 
 /* What this host knows is held against them. */
@@ -283,7 +355,8 @@ backup_survey(struct repo *r, backup_survey_fn *fn, void *cookie, struct err *e)
 
     if (list_refs(r, &refs, e) == -1)
         return -1;
-    size_t at_a_time = u64_max(1, u64_min(READERS_MAX, refs.n / REFS_A_READER));
+    size_t worth = store_width(r->store) > 1 ? refs.n : refs.n / REFS_A_READER;
+    size_t at_a_time = u64_max(1, u64_min(READERS_MAX, worth));
     CLEANUP(pool_freep)
     struct pool *pool = at_a_time > 1 ? pool_new((unsigned)at_a_time) : NULL;
     for (size_t i = 0; i < refs.n; i += at_a_time)
@@ -392,27 +465,90 @@ find_newest(struct repo *r, struct refs *refs, const char *machine,
     return err_wrap(e, "there is no backup \"%s\" that can be opened", name);
 }
 
-int
-backup_find(struct repo *r, const char *name, struct manifest **out,
-            struct err *e)
+struct find {
+    struct repo *repo;
+    struct refs refs;
+    const char *name;
+    struct manifest *found;
+};
+
+static void
+find_done(struct find *f)
 {
-    CLEANUP(refs_done) struct refs refs = {0};
+    refs_done(&f->refs);
+    manifest_free(f->found);
+}
+
+static int
+find_listed(struct find *f, struct err *e)
+{
     CLEANUP(freep) char *machine = NULL;
-    const char *at = strrchr(name, '@');
+    const char *name = f->name, *at = strrchr(name, '@');
     int64_t until_ns = INT64_MAX;
 
-    if (list_refs(r, &refs, e) == -1)
-        return -1;
-    miss_refs(r, &refs);
     if (strcmp(name, "latest") == 0)
-        return find_newest(r, &refs, NULL, until_ns, name, out, e);
+        return find_newest(f->repo, &f->refs, NULL, until_ns, name, &f->found,
+                           e);
     if (!at)
-        return find_id(r, &refs, name, out, e);
+        return find_id(f->repo, &f->refs, name, &f->found, e);
     machine = xstrndup(name, (size_t)(at - name));
     if (strcmp(at + 1, "latest") != 0 && !clock_parse_utc(at + 1, &until_ns))
         return err_set(e, ERR_USAGE,
                        "\"%s\" is no time; write it like "
                        "2026-11-22T10:00 (UTC), or \"latest\"",
                        at + 1);
-    return find_newest(r, &refs, machine, until_ns, name, out, e);
+    return find_newest(f->repo, &f->refs, machine, until_ns, name, &f->found,
+                       e);
+}
+
+int
+backup_find(struct repo *r, const char *name, struct manifest **out,
+            struct err *e)
+{
+    CLEANUP(find_done) struct find f = {.repo = r, .name = name};
+
+    if (list_refs(r, &f.refs, e) == -1)
+        return -1;
+    miss_refs(r, &f.refs);
+    if (find_listed(&f, e) == -1)
+        return -1;
+    *out = STEAL(f.found);
+    return 0;
+}
+
+static int
+job_find(void *arg, struct err *e)
+{
+    return find_listed(arg, e);
+}
+
+/* What is wrong with it is told to who looks something up. */
+static int
+job_index(void *arg, struct err *e)
+{
+    const struct find *f = arg;
+    struct err ignored = {0};
+
+    (void)e;
+    (void)index_refresh_rest(f->repo->index, &ignored);
+    return 0;
+}
+
+int
+backup_find_to_read(struct repo *r, const char *name, struct manifest **out,
+                    struct err *e)
+{
+    CLEANUP(find_done) struct find f = {.repo = r, .name = name};
+    struct store_job jobs[] = {{.fn = job_find, .arg = &f},
+                               {.fn = job_index, .arg = &f}};
+
+    if (store_width(r->store) == 1)
+        return backup_find(r, name, out, e);
+    if (list_refs(r, &f.refs, e) == -1)
+        return -1;
+    miss_refs(r, &f.refs);
+    if (store_together(r->store, jobs, ARRAY_LEN(jobs), e) == -1)
+        return -1;
+    *out = STEAL(f.found);
+    return 0;
 }

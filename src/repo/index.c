@@ -9,16 +9,21 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/bytes.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "repo/gather.h"
 #include "repo/keyring.h"
 #include "repo/lost.h"
 #include "repo/name.h"
 #include "repo/segcache.h"
 #include "store/store.h"
 
-enum { SEALED_MAX_BYTES = SEGMENT_MAX_BYTES + 4096 };
+enum {
+    SEALED_MAX_BYTES = SEGMENT_MAX_BYTES + 4096,
+    SMALL_BYTES = 4 << 20 /* such segments are read several at a time */
+};
 
 struct loaded {
     uint8_t id[NAME_ID_BYTES];
@@ -216,34 +221,27 @@ keep(struct index *x, struct loaded *l, struct err *e)
 }
 
 static int
-get_stored(struct index *x, const char *name, struct loaded *l, struct err *e)
+get_stored(struct index *x, struct gather *early, const char *name,
+           struct loaded *l, struct err *e)
 {
     CLEANUP(buf_done) struct buf sealed = buf_of(SEALED_MAX_BYTES);
 
-    if (store_get_all(x->store, name, &sealed, e) == -1 ||
+    if (gather_get(early, x->store, name, &sealed, e) == -1 ||
         segment_unseal(x->keys, l->id, sealed.p, sealed.len, &l->bytes, e) ==
             -1)
         return -1;
     return segment_open(l->bytes.p, l->bytes.len, &l->segment, e);
 }
 
+/* `l` is owned from now on; it may be there already, from the cache. */
 static int
-get_segment(struct index *x, const char *name, struct loaded *l, struct err *e)
+load(struct index *x, struct gather *early, const char *name,
+     struct loaded *owned, struct err *e)
 {
-    if (get_cached(x, l))
-        return 0;
-    if (get_stored(x, name, l, e) == -1)
-        return -1;
-    return keep(x, l, e);
-}
+    CLEANUP(loaded_freep) struct loaded *l = owned;
 
-static int
-load(struct index *x, const char *name, const uint8_t id[NAME_ID_BYTES],
-     struct err *e)
-{
-    CLEANUP(loaded_freep) struct loaded *l = loaded_new(id);
-
-    if (get_segment(x, name, l, e) == 0) {
+    if (l->mapped.map ||
+        (get_stored(x, early, name, l, e) == 0 && keep(x, l, e) == 0)) {
         add(x, STEAL(l), NULL);
         return 0;
     }
@@ -261,16 +259,24 @@ load(struct index *x, const char *name, const uint8_t id[NAME_ID_BYTES],
     return 0;
 }
 
+struct listed {
+    char name[NAME_MAX_LEN]; /* first: they are sorted by it */
+    uint64_t bytes;
+    struct loaded *loaded;
+};
+
 struct listing {
     struct index *index;
-    char (*names)[NAME_MAX_LEN];
+    struct listed *segments;
     size_t n, room;
 };
 
 static void
 listing_done(struct listing *l)
 {
-    free(l->names);
+    for (size_t i = 0; i < l->n; i++)
+        loaded_free(l->segments[i].loaded);
+    free(l->segments);
 }
 
 static int
@@ -281,7 +287,6 @@ list_one(void *cookie, const char *name, const struct store_stat *stat,
     uint8_t id[NAME_ID_BYTES];
     int64_t time_ns = 0;
 
-    (void)stat;
     (void)e;
     if (!name_parse_index_delta(name, &time_ns, id) ||
         is_loaded(l->index, id) ||
@@ -289,9 +294,12 @@ list_one(void *cookie, const char *name, const struct store_stat *stat,
         return 0; /* of others, known, or out of use */
     if (l->n == l->room) {
         l->room = l->room ? 2 * l->room : 64;
-        l->names = xrealloc(l->names, l->room * sizeof(l->names[0]));
+        l->segments = xrealloc(l->segments, l->room * sizeof(l->segments[0]));
     }
-    (void)snprintf(l->names[l->n++], sizeof(l->names[0]), "%s", name);
+    struct listed *s = &l->segments[l->n++];
+    (void)snprintf(s->name, sizeof(s->name), "%s", name);
+    s->bytes = stat->size_bytes;
+    s->loaded = loaded_new(id);
     return 0;
 }
 
@@ -307,22 +315,33 @@ is_wanted(void *cookie, const uint8_t id[NAME_ID_BYTES])
     return is_loaded(cookie, id);
 }
 
+/* Some of them, in the order that they have. */
+static int
+load_some(struct index *x, struct listed *some, size_t n, struct err *e)
+{
+    CLEANUP(gather_done) struct gather early = {0};
+
+    for (size_t i = 0; i < n; i++)
+        if (!get_cached(x, some[i].loaded) && some[i].bytes <= SMALL_BYTES)
+            gather_add(&early, x->store, some[i].name, SMALL_BYTES);
+    gather_run(&early, 0);
+    for (size_t i = 0; i < n; i++)
+        if (load(x, &early, some[i].name, STEAL(some[i].loaded), e) == -1)
+            return -1;
+    return 0;
+}
+
 static int
 refresh_locked(struct index *x, struct err *e)
 {
     CLEANUP(listing_done) struct listing l = {.index = x};
-    uint8_t id[NAME_ID_BYTES];
-    int64_t time_ns = 0;
 
-    if (x->lost && lost_refresh(x->lost, e) == -1)
-        return -1;
     if (store_list(x->store, "index/d/", list_one, &l, e) == -1)
         return err_wrap(e, "cannot list the index");
     if (l.n > 0)
-        qsort(l.names, l.n, sizeof(l.names[0]), by_name);
-    for (size_t i = 0; i < l.n; i++)
-        if (name_parse_index_delta(l.names[i], &time_ns, id) &&
-            load(x, l.names[i], id, e) == -1)
+        qsort(l.segments, l.n, sizeof(l.segments[0]), by_name);
+    for (size_t i = 0; i < l.n; i += GATHER_MAX)
+        if (load_some(x, l.segments + i, u64_min(GATHER_MAX, l.n - i), e) == -1)
             return -1;
     if (x->cache)
         segcache_sweep(x->cache, is_wanted, x);
@@ -331,6 +350,14 @@ refresh_locked(struct index *x, struct err *e)
 
 int
 index_refresh(struct index *x, struct err *e)
+{
+    if (x->lost && lost_refresh(x->lost, e) == -1)
+        return -1;
+    return index_refresh_rest(x, e);
+}
+
+int
+index_refresh_rest(struct index *x, struct err *e)
 {
     (void)pthread_mutex_lock(&x->refreshing);
     int rc = refresh_locked(x, e);
@@ -410,7 +437,7 @@ index_publish(struct index *x, struct segment_builder *b, int64_t now_ns,
 
     /* A refresh that lists it before we have added it would load it twice. */
     (void)pthread_mutex_lock(&x->refreshing);
-    int rc = store_put(x->store, name, sealed.p, sealed.len, e);
+    int rc = store_put_new(x->store, name, sealed.p, sealed.len, e);
     if (rc == 0)
         rc = keep(x, l, e);
     if (rc == 0)

@@ -51,6 +51,8 @@ void index_heed(struct index *x, struct lost *l);
 
 /* Load the segments that the store has and we don't.  ERR_STORE, ERR_UNSUP. */
 int index_refresh(struct index *x, struct err *e);
+/* The same for who has refreshed what is lost. */
+int index_refresh_rest(struct index *x, struct err *e);
 
 /* The segment of that id, for as long as the index is there: 1; 0 if it is not
  * loaded.  ERR_CORRUPT if it is damaged. */

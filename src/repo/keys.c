@@ -16,6 +16,7 @@
 #include "crypto/sign.h"
 #include "crypto/wipe.h"
 #include "repo/config.h"
+#include "repo/gather.h"
 #include "repo/repo_internal.h"
 #include "store/store.h"
 
@@ -69,7 +70,7 @@ look_at(struct repo *r, const char *name, struct key_info *out,
     *note = (struct bundle_note){0};
     id_of(name, out->id);
     out->is_current = strcmp(name, r->key_name) == 0;
-    if (bundle_get(r->store, name, &bytes, &why) == -1) {
+    if (bundle_get(r->store, NULL, name, &bytes, &why) == -1) {
         if (why.code == ERR_NOENT)
             return 0;
         if (why.code != ERR_CORRUPT && why.code != ERR_LIMIT) {
@@ -313,8 +314,8 @@ repo_recovery_add(struct repo *r, char out[RECOVERY_TEXT_LEN],
 
 /* 1 if the bundle is a recovery key's, with the code, 0 if not, -1. */
 static int
-read_recovery(struct repo *r, const char *name, int64_t *created_ns,
-              uint8_t code[RECOVERY_BYTES], struct err *e)
+read_recovery(struct repo *r, struct gather *early, const char *name,
+              int64_t *created_ns, uint8_t code[RECOVERY_BYTES], struct err *e)
 {
     CLEANUP(buf_done) struct buf bytes = buf_of(BUNDLE_MAX_BYTES);
     CLEANUP(keyring_done) struct keyring k = {0};
@@ -322,7 +323,7 @@ read_recovery(struct repo *r, const char *name, int64_t *created_ns,
     struct bundle_info info = {0};
     struct err why = {0};
 
-    if (bundle_get(r->store, name, &bytes, &why) == -1) {
+    if (bundle_get(r->store, early, name, &bytes, &why) == -1) {
         if (why.code != ERR_STORE)
             return 0;
         *e = why;
@@ -346,15 +347,19 @@ repo_recovery(struct repo *r, char out[RECOVERY_TEXT_LEN],
               char out_id[KEY_ID_LEN + 1], struct err *e)
 {
     CLEANUP(bundle_names_done) struct bundle_names b = {0};
+    CLEANUP(gather_done) struct gather early = {0};
     uint8_t code[RECOVERY_BYTES];
     int64_t newest = INT64_MIN;
     bool found = false;
 
     if (need_admin(r, e) == -1 || bundle_names_get(r->store, &b, e) == -1)
         return -1;
+    for (size_t i = 0; i < b.n; i++)
+        gather_add(&early, r->store, b.names[i], BUNDLE_MAX_BYTES);
+    gather_run(&early, 0);
     for (size_t i = 0; i < b.n; i++) {
         int64_t created = 0;
-        int rc = read_recovery(r, b.names[i], &created, code, e);
+        int rc = read_recovery(r, &early, b.names[i], &created, code, e);
         if (rc == 1 && (!found || created >= newest)) {
             found = true;
             newest = created;

@@ -101,7 +101,7 @@ upload(struct packer *p, struct pack *pack, struct err *e)
     size_t objects_len = pack->objects_len;
     pack_seal(pack, p->keys);
     name_pack(pack->kind, pack->name, name);
-    if (store_put(p->store, name, pack->bytes, pack->len, e) == -1)
+    if (store_put_new(p->store, name, pack->bytes, pack->len, e) == -1)
         return err_wrap(e, "cannot store a pack");
     if (p->relied)
         relied_add_own(p->relied, pack);

@@ -35,7 +35,7 @@ struct store;
 
 enum {
     PACKER_MAX_PACKS = 4,
-    PACKER_UPLOADERS = 2,
+    PACKER_UPLOADERS = 3, /* one connection does not fill a long line */
     /* A delta is published before the end once it has that many, or once its
      * packs have that many bytes and are such a part of all so far. */
     PACKER_DELTA_ENTRIES = 1 << 18,

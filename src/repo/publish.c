@@ -23,6 +23,7 @@
 #include "repo/seen.h"
 #include "repo/sync.h"
 #include "store/store.h"
+#include "store/store_together.h"
 #include "work/cancel.h"
 
 int
@@ -139,6 +140,28 @@ remember(struct repo *r, struct seen_look *l, const struct ref_name *ref)
     seen_look_done(l);
 }
 
+struct last_look {
+    struct repo *repo;
+    struct ref_head *head;
+    struct relied *relied;
+};
+
+static int
+job_previous(void *arg, struct err *e)
+{
+    const struct last_look *l = arg;
+
+    return hash_previous(l->repo, l->head, e);
+}
+
+static int
+job_relied(void *arg, struct err *e)
+{
+    const struct last_look *l = arg;
+
+    return RULE(there) ? relied_check(l->relied, l->repo->store, e) : 0;
+}
+
 int
 publish_backup(struct repo *r, const struct manifest *m, struct relied *relied,
                const struct sync *sync, struct cancel *cancel, struct err *e)
@@ -152,9 +175,12 @@ publish_backup(struct repo *r, const struct manifest *m, struct relied *relied,
     struct ref_head head = {.name = {.ns = r->keys.ns, .time_ns = m->time_ns},
                             .writer = r->keys.writer,
                             .sync_ns = sync_time_ns(sync)};
+    struct last_look look = {r, &head, relied};
+    struct store_job jobs[] = {{.fn = job_previous, .arg = &look},
+                               {.fn = job_relied, .arg = &look}};
     const uint8_t *base = sync_base(sync);
     struct store_stat stat = {0};
-    struct seen_look look;
+    struct seen_look seen;
     char name[NAME_MAX_LEN];
 
     if (!hex_decode(m->id, head.name.id, NAME_ID_BYTES) || m->time_ns < 0)
@@ -164,15 +190,14 @@ publish_backup(struct repo *r, const struct manifest *m, struct relied *relied,
     machine_tag(&r->keys, m->uuid[0] ? m->uuid : m->machine, head.name.machine);
     if (manifest_pack(m, &body, e) == -1 ||
         publish_each_root(r, m, note_root, &roots, e) == -1 ||
-        hash_previous(r, &head, e) == -1 ||
+        store_together(r->store, jobs, ARRAY_LEN(jobs), e) == -1 ||
         ref_pack(&head, roots.roots, roots.n, body.p, body.len, &r->keys,
                  &r->config, &ref, e) == -1 ||
-        (RULE(there) && relied_check(relied, r->store, e) == -1) ||
         cancel_check(cancel, e) == -1)
         return -1;
     name_ref(&head.name, name);
-    seen_look_begin(&look, name);
-    if (store_put(r->store, name, ref.p, ref.len, e) == -1)
+    seen_look_begin(&seen, name);
+    if (store_put_new(r->store, name, ref.p, ref.len, e) == -1)
         return -1;
     int there = store_stat(r->store, name, &stat, e);
     if (there == 0)
@@ -181,6 +206,6 @@ publish_backup(struct repo *r, const struct manifest *m, struct relied *relied,
         return -1;
     if (sync_is_late(&r->config, head.sync_ns, stat.mtime_ns))
         return 0;
-    remember(r, &look, &head.name);
+    remember(r, &seen, &head.name);
     return 1;
 }

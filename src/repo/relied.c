@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "repo/gidnum.h"
 #include "store/store.h"
+#include "store/store_together.h"
 
 /* More packs than that are looked for by one listing. */
 enum { ASK_ONE_BY_ONE = 64 };
@@ -214,11 +215,36 @@ note_listed(void *cookie, const char *name, const struct store_stat *stat,
     return 0;
 }
 
+struct asked {
+    struct store *store;
+    struct relied_pack *pack;
+};
+
+/* ERR_NOENT if it is not there, and nobody need ask for others. */
+static int
+ask(void *arg, struct err *e)
+{
+    const struct asked *a = arg;
+    struct relied_pack *p = a->pack;
+    struct store_stat stat = {0};
+    char name[NAME_MAX_LEN];
+
+    if (p->found || p->given)
+        return 0;
+    name_pack(p->kind, p->name, name);
+    int rc = store_stat(a->store, name, &stat, e);
+    if (rc == -1)
+        return -1;
+    p->found = rc == 1 && stat.size_bytes == p->bytes;
+    return p->found ? 0 : err_set(e, ERR_NOENT, "%s is gone", name);
+}
+
 static int
 look(struct relied *r, struct store *st, struct err *e)
 {
-    struct store_stat stat = {0};
-    char name[NAME_MAX_LEN];
+    struct store_job jobs[STORE_TOGETHER_MAX];
+    struct asked asked[STORE_TOGETHER_MAX];
+    size_t n = 0;
 
     for (size_t i = 0; i < r->n; i++)
         r->packs[i].found = false;
@@ -226,17 +252,18 @@ look(struct relied *r, struct store *st, struct err *e)
         store_list(st, "packs/", note_listed, r, e) == -1)
         return -1;
     /* What was stored just now may be in no listing yet. */
-    for (size_t i = 0; i < r->n; i++) {
-        struct relied_pack *p = &r->packs[i];
-        if (p->found || p->given)
-            continue;
-        name_pack(p->kind, p->name, name);
-        int rc = store_stat(st, name, &stat, e);
-        if (rc == -1)
-            return -1;
-        p->found = rc == 1 && stat.size_bytes == p->bytes;
-        if (!p->found)
+    for (size_t i = 0; i < r->n; i += n) {
+        n = 0;
+        for (; n < STORE_TOGETHER_MAX && i + n < r->n; n++) {
+            asked[n] = (struct asked){st, &r->packs[i + n]};
+            jobs[n] = (struct store_job){.fn = ask, .arg = &asked[n]};
+        }
+        if (store_together(st, jobs, n, e) == -1) {
+            if (e->code != ERR_NOENT)
+                return -1;
+            err_clear(e); /* it is told with the others */
             return 0;
+        }
     }
     return 0;
 }

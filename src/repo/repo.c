@@ -21,6 +21,7 @@
 #include "repo/role.h"
 #include "repo/seen.h"
 #include "store/store.h"
+#include "store/store_together.h"
 
 /* ---- init ------------------------------------------------------------ */
 
@@ -62,7 +63,7 @@ bundle_store(struct store *st, const struct keyring *k, uint8_t role,
     if (bundle_pack(k, role, label, lock, clock_wall_ns(), &bytes, id, e) == -1)
         return -1;
     name_key(id, out_name);
-    if (store_put(st, out_name, bytes.p, bytes.len, e) == -1)
+    if (store_put_new(st, out_name, bytes.p, bytes.len, e) == -1)
         return err_wrap(e, "cannot store the new key");
     /* Somebody will rely on it, and perhaps on it alone. */
     if (store_get_all(st, out_name, &back, e) == -1)
@@ -88,28 +89,55 @@ make_config(struct keyring *k, struct buf *out, struct err *e)
     return 0;
 }
 
+struct first_key {
+    struct store *st;
+    const struct keyring *keys;
+    uint8_t role;
+    struct bundle_lock lock;
+};
+
+static int
+job_key(void *arg, struct err *e)
+{
+    const struct first_key *f = arg;
+    char name[NAME_MAX_LEN];
+
+    return bundle_store(f->st, f->keys, f->role, "", &f->lock, name, e);
+}
+
+/* The one that the password opens, and the recovery key. */
+static int
+store_first_keys(struct store *st, const struct keyring *k,
+                 const char *password, const struct password_cost *cost,
+                 struct err *e)
+{
+    uint8_t code[RECOVERY_BYTES];
+    struct first_key keys[] = {
+        {st, k, ROLE_OF_ADMIN, {.password = password, .cost = cost}},
+        {st, k, ROLE_OF_RECOVERY, {.recovery = code}}};
+    struct store_job jobs[] = {{.fn = job_key, .arg = &keys[0]},
+                               {.fn = job_key, .arg = &keys[1]}};
+
+    rand_bytes(code, sizeof(code));
+    int rc = store_together(st, jobs, ARRAY_LEN(jobs), e);
+    wipe(code, sizeof(code));
+    return rc;
+}
+
 int
 repo_init_at_cost(struct store *st, const char *password,
                   const struct password_cost *cost, struct err *e)
 {
     CLEANUP(keyring_done) struct keyring k = {0};
     CLEANUP(buf_done) struct buf config = buf_of(CONFIG_MAX_BYTES);
-    struct bundle_lock by_password = {.password = password, .cost = cost};
-    uint8_t code[RECOVERY_BYTES];
-    char name[NAME_MAX_LEN];
 
     if (store_list(st, "", refuse_object, st, e) == -1)
         return -1;
     keyring_make(&k);
-    if (make_config(&k, &config, e) == -1 ||
-        bundle_store(st, &k, ROLE_OF_ADMIN, "", &by_password, name, e) == -1)
-        return err_wrap(e, "cannot make a repository");
-    rand_bytes(code, sizeof(code));
-    int rc = bundle_store(st, &k, ROLE_OF_RECOVERY, "",
-                          &(struct bundle_lock){.recovery = code}, name, e);
-    wipe(code, sizeof(code));
     /* The config is last: with it there is a repository. */
-    if (rc == -1 || store_put(st, NAME_CONFIG, config.p, config.len, e) == -1)
+    if (make_config(&k, &config, e) == -1 ||
+        store_first_keys(st, &k, password, cost, e) == -1 ||
+        store_put(st, NAME_CONFIG, config.p, config.len, e) == -1)
         return err_wrap(e, "cannot make a repository");
     return 0;
 }
@@ -127,11 +155,25 @@ int
 repo_open_by(struct store *st, const char *password, const char *key_id,
              struct repo **out, struct err *e)
 {
+    CLEANUP(repo_door_freep) struct repo_door *d = NULL;
+
+    if (repo_find(st, &d, e) == 0)
+        return repo_enter(d, password, key_id, out, e);
+    if (e->code == ERR_NOENT)
+        e->code = ERR_NOREPO;
+    return -1;
+}
+
+int
+repo_enter(struct repo_door *d, const char *password, const char *key_id,
+           struct repo **out, struct err *e)
+{
     CLEANUP(repo_closep) struct repo *r = secret_new(sizeof(*r));
+    struct store *st = door_store(d);
 
     /* The index is loaded by the first who looks something up in it. */
     r->store = st;
-    if (repo_unlock(r, password, key_id, e) == -1)
+    if (door_unlock(d, r, password, key_id, e) == -1)
         return -1;
     hex_encode(r->keys.repo_id, sizeof(r->keys.repo_id), r->id);
     r->index = index_new(st, &r->keys);

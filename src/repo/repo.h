@@ -32,7 +32,21 @@ enum { REPO_ID_LEN = 32 }; /* hexadecimal digits */
  */
 int repo_init(struct store *st, const char *password, struct err *e);
 
-/* ERR_NOREPO, ERR_KEY (wrong password), ERR_UNSUP (made by a newer vmkeep). */
+/*
+ * Opening in two steps, for who asks for the password only once there is
+ * something to open.  The first reads what needs no key: ERR_NOREPO, or
+ * ERR_NOENT if not even the place is there.  The second may be tried again with
+ * another password; `key_id` is as for repo_open_by.
+ */
+struct repo_door;
+int repo_find(struct store *st, struct repo_door **out, struct err *e);
+int repo_enter(struct repo_door *d, const char *password, const char *key_id,
+               struct repo **out, struct err *e);
+void repo_door_free(struct repo_door *d); /* NULL is allowed */
+void repo_door_freep(struct repo_door **d);
+
+/* Both: ERR_NOREPO, ERR_KEY (wrong password), ERR_UNSUP (made by a newer
+ * vmkeep). */
 int repo_open(struct store *st, const char *password, struct repo **out,
               struct err *e);
 /* The same by the one key that this id, or the start of one, means: it takes
@@ -137,5 +151,9 @@ int backup_list(struct repo *r, backup_list_fn *fn, void *cookie,
  */
 int backup_find(struct repo *r, const char *name, struct manifest **out,
                 struct err *e);
+/* The same for who will read what is in it: where the storage is distant, the
+ * index is loaded meanwhile. */
+int backup_find_to_read(struct repo *r, const char *name, struct manifest **out,
+                        struct err *e);
 
 #endif

@@ -11,6 +11,7 @@
 #include "repo/volume.h"
 
 struct fetch;
+struct gather;
 struct index;
 struct location;
 struct bundle_lock;
@@ -48,10 +49,11 @@ int bundle_store(struct store *st, const struct keyring *k, uint8_t role,
 
 /* ---- unlock.c, for repo.c and keys.c --------------------------------- */
 
-/* From the password to the keys and the config.  ERR_NOREPO, ERR_KEY.  `key_id`
- * as in repo_open_by. */
-int repo_unlock(struct repo *r, const char *password, const char *key_id,
-                struct err *e);
+struct store *door_store(const struct repo_door *d);
+/* From the password to the keys and the config.  ERR_KEY.  `key_id` as in
+ * repo_open_by. */
+int door_unlock(struct repo_door *d, struct repo *r, const char *password,
+                const char *key_id, struct err *e);
 /* Read the newest config there is, again. */
 int repo_read_config(struct repo *r, struct err *e);
 
@@ -64,9 +66,10 @@ struct bundle_names {
 int bundle_names_get(struct store *st, struct bundle_names *out, struct err *e);
 void bundle_names_done(struct bundle_names *b);
 
-/* The bytes of a bundle; ERR_CORRUPT if they are not what its name says. */
-int bundle_get(struct store *st, const char *name, struct buf *out,
-               struct err *e);
+/* The bytes of a bundle, which may be among those read already (NULL: none
+ * are); ERR_CORRUPT if they are not what its name says. */
+int bundle_get(struct store *st, struct gather *early, const char *name,
+               struct buf *out, struct err *e);
 
 /* ---- backup.c, for volume_write.c ------------------------------------ */
 

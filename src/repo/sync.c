@@ -2,6 +2,7 @@
 #include "repo/sync.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,20 +13,27 @@
 #include "base/hex.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "repo/gather.h"
 #include "repo/gidset.h"
 #include "repo/index.h"
+#include "repo/lost.h"
 #include "repo/notice.h"
 #include "repo/ref.h"
 #include "repo/repo_internal.h"
 #include "repo/rules.h"
 #include "repo/seen.h"
 #include "store/store.h"
+#include "store/store_together.h"
+
+enum { LISTS_AT_A_TIME = 4 };
 
 #define NS_PER_S INT64_C(1000000000)
 
 struct sync {
     struct repo *repo;
     int64_t time_ns;
+    int64_t wall_ns; /* when the last one began, by our clocks */
+    uint64_t mono_ns;
     struct gidset lists; /* the condemned lists that were read */
     bool has_base, base_lost;
     struct ref_name base;
@@ -136,27 +144,45 @@ note_ref(void *cookie, const char *name, const struct store_stat *stat,
     return 0;
 }
 
+struct question {
+    struct store *store;
+    char name[NAME_MAX_LEN];
+    struct store_stat stat;
+    int there; /* as store_stat */
+};
+
+static int
+job_stat(void *arg, struct err *e)
+{
+    struct question *q = arg;
+
+    q->there = store_stat(q->store, q->name, &q->stat, e);
+    return q->there == -1 ? -1 : 0;
+}
+
 /* 1 if it may be relied on, 0 if not. */
 static int
 base_is_good(struct repo *r, const struct ref_name *ref, struct err *e)
 {
     CLEANUP(buf_done) struct buf bytes = buf_of(REF_MAX_BYTES);
-    struct store_stat stat = {0}, retired = {0};
+    CLEANUP(gather_done) struct gather early = {0};
+    struct question own = {.store = r->store}, retired = {.store = r->store};
+    struct store_job jobs[2 + GATHER_MAX] = {{.fn = job_stat, .arg = &own},
+                                             {.fn = job_stat, .arg = &retired}};
     struct ref_head head = {0};
-    char name[NAME_MAX_LEN];
 
-    name_ref(ref, name);
-    int there = store_stat(r->store, name, &stat, e);
-    if (there != 1)
-        return there;
-    if (store_get_all(r->store, name, &bytes, e) == -1 ||
-        ref_open_head(bytes.p, bytes.len, name, &r->config, &head, e) == -1)
-        return err_wrap(e, "%s", name);
-    if (sync_is_late(&r->config, head.sync_ns, stat.mtime_ns))
+    name_ref(ref, own.name);
+    name_retired(ref, retired.name);
+    gather_add(&early, r->store, own.name, REF_MAX_BYTES);
+    size_t n = 2 + gather_jobs(&early, 0, jobs + 2);
+    if (store_together(r->store, jobs, n, e) == -1)
+        return -1;
+    if (!own.there || retired.there)
         return 0;
-    name_retired(ref, name);
-    int gone = store_stat(r->store, name, &retired, e);
-    return gone == -1 ? -1 : !gone;
+    if (gather_get(&early, r->store, own.name, &bytes, e) == -1 ||
+        ref_open_head(bytes.p, bytes.len, own.name, &r->config, &head, e) == -1)
+        return err_wrap(e, "%s", own.name);
+    return !sync_is_late(&r->config, head.sync_ns, own.stat.mtime_ns);
 }
 
 /* The volumes that may be taken over. */
@@ -220,37 +246,63 @@ check_base(struct sync *s, struct err *e)
 /* ---- the marker ------------------------------------------------------ */
 
 static int
-put_marker(struct repo *r, int64_t *out_ns, struct err *e)
+put_marker(struct repo *r, int64_t now_ns, char name[NAME_MAX_LEN],
+           struct err *e)
 {
     CLEANUP(buf_done) struct buf b = buf_of(SESSION_MAX_BYTES);
-    struct session session = {.writer = r->keys.writer,
-                              .time_ns = clock_wall_ns()};
-    struct store_stat stat = {0};
-    char name[NAME_MAX_LEN];
+    struct session session = {.writer = r->keys.writer, .time_ns = now_ns};
 
     rand_bytes(session.id, sizeof(session.id));
     name_session(session.writer, session.time_ns, session.id, name);
     if (session_pack(&session, &r->keys, &b, e) == -1 ||
-        store_put(r->store, name, b.p, b.len, e) == -1)
+        store_put_new(r->store, name, b.p, b.len, e) == -1)
         return err_wrap(e, "cannot put a sync marker");
-    int there = store_stat(r->store, name, &stat, e);
-    if (there == 0)
-        return err_set(e, ERR_STORE, "%s, just stored, is gone", name);
-    if (there == 1)
-        *out_ns = stat.mtime_ns;
-    return there == 1 ? 0 : -1;
+    return 0;
 }
 
 /* ---- what is condemned ----------------------------------------------- */
 
+struct lists {
+    struct sync *sync;
+    char (*names)[NAME_MAX_LEN];
+    size_t n, room;
+};
+
+static void
+lists_done(struct lists *l)
+{
+    free(l->names);
+}
+
 static int
-read_list(struct sync *s, const char *name, struct err *e)
+note_list(void *cookie, const char *name, const struct store_stat *stat,
+          struct err *e)
+{
+    struct lists *l = cookie;
+    uint8_t id[NAME_ID_BYTES];
+    int64_t time_ns = 0;
+
+    (void)stat;
+    (void)e;
+    if (!name_parse_condemned(name, &time_ns, id) ||
+        gidset_has(&l->sync->lists, id))
+        return 0;
+    if (l->n == l->room) {
+        l->room = l->room ? 2 * l->room : 16;
+        l->names = xrealloc(l->names, l->room * sizeof(l->names[0]));
+    }
+    (void)snprintf(l->names[l->n++], sizeof(l->names[0]), "%s", name);
+    return 0;
+}
+
+static int
+read_list(struct sync *s, struct gather *early, const char *name, struct err *e)
 {
     CLEANUP(buf_done) struct buf bytes = buf_of(CONDEMNED_MAX_BYTES);
     CLEANUP(condemned_done) struct condemned list = {0};
     struct repo *r = s->repo;
 
-    if (store_get_all(r->store, name, &bytes, e) == -1) {
+    if (gather_get(early, r->store, name, &bytes, e) == -1) {
         if (e->code != ERR_NOENT)
             return -1;
         err_clear(e); /* carried out long ago: its packs are in no index */
@@ -271,34 +323,102 @@ read_list(struct sync *s, const char *name, struct err *e)
     return 0;
 }
 
+/* Lists of a large repository are large: a few at a time. */
 static int
-note_list(void *cookie, const char *name, const struct store_stat *stat,
-          struct err *e)
+read_condemned(struct sync *s, struct err *e)
 {
-    struct sync *s = cookie;
-    uint8_t id[NAME_ID_BYTES];
-    int64_t time_ns = 0;
+    CLEANUP(lists_done) struct lists l = {.sync = s};
+    struct store *st = s->repo->store;
 
-    (void)stat;
-    if (!name_parse_condemned(name, &time_ns, id) || gidset_has(&s->lists, id))
-        return 0;
-    return read_list(s, name, e);
+    if (store_list(st, "cond/", note_list, &l, e) == -1)
+        return -1;
+    for (size_t i = 0; i < l.n; i += LISTS_AT_A_TIME) {
+        CLEANUP(gather_done) struct gather early = {0};
+        size_t end = u64_min(i + LISTS_AT_A_TIME, l.n);
+        for (size_t k = i; k < end; k++)
+            gather_add(&early, st, l.names[k], CONDEMNED_MAX_BYTES);
+        gather_run(&early, 0);
+        for (size_t k = i; k < end; k++)
+            if (read_list(s, &early, l.names[k], e) == -1)
+                return -1;
+    }
+    return 0;
+}
+
+/* ---- all of it -------------------------------------------------------- */
+
+static int
+job_condemned(void *arg, struct err *e)
+{
+    return read_condemned(arg, e);
+}
+
+static int
+job_lost(void *arg, struct err *e)
+{
+    const struct sync *s = arg;
+
+    return lost_refresh(s->repo->lost, e);
+}
+
+static int
+job_index(void *arg, struct err *e)
+{
+    const struct sync *s = arg;
+
+    return index_refresh_rest(s->repo->index, e);
+}
+
+static int
+job_base(void *arg, struct err *e)
+{
+    return check_base(arg, e);
+}
+
+/* The order is what makes it safe: whoever does not see a list has a marker
+ * that is older than it. */
+static int
+sync_in_order(struct sync *s, int64_t now_ns, struct question *marker,
+              struct err *e)
+{
+    struct store *st = s->repo->store;
+    /* Its time is the same whenever it is read. */
+    struct store_job first[] = {{.fn = job_stat, .arg = marker},
+                                {.fn = job_condemned, .arg = s},
+                                {.fn = job_lost, .arg = s}};
+    struct store_job second[] = {{.fn = job_index, .arg = s},
+                                 {.fn = job_base, .arg = s}};
+
+    if (put_marker(s->repo, now_ns, marker->name, e) == -1 ||
+        (!RULE(order) && index_refresh(s->repo->index, e) == -1) ||
+        store_together(st, first, ARRAY_LEN(first), e) == -1)
+        return -1;
+    if (!marker->there)
+        return err_set(e, ERR_STORE, "%s, just stored, is gone", marker->name);
+    return store_together(st, RULE(order) ? second : second + 1,
+                          RULE(order) ? 2 : 1, e);
 }
 
 int
 sync_now(struct sync *s, struct err *e)
 {
-    struct repo *r = s->repo;
-    int64_t time_ns = 0;
+    struct question marker = {.store = s->repo->store};
+    int64_t wall_ns = clock_wall_ns();
+    uint64_t mono_ns = clock_mono_ns();
 
-    /* The order is what makes it safe: whoever does not see a list has a
-     * marker that is older than it. */
-    if (put_marker(r, &time_ns, e) == -1 ||
-        (!RULE(order) && index_refresh(r->index, e) == -1) ||
-        store_list(r->store, "cond/", note_list, s, e) == -1 ||
-        (RULE(order) && index_refresh(r->index, e) == -1) ||
-        check_base(s, e) == -1)
+    if (sync_in_order(s, wall_ns, &marker, e) == -1)
         return err_wrap(e, "cannot sync with the repository");
-    s->time_ns = time_ns;
+    s->time_ns = marker.stat.mtime_ns;
+    s->wall_ns = wall_ns;
+    s->mono_ns = mono_ns;
     return 0;
+}
+
+int64_t
+sync_age_ns(const struct sync *s)
+{
+    int64_t wall = clock_wall_ns() - s->wall_ns;
+    int64_t mono = (int64_t)(clock_mono_ns() - s->mono_ns);
+
+    return mono > wall ? mono : wall; /* a suspended host's monotonic stands */
 }

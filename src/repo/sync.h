@@ -35,6 +35,8 @@ int sync_now(struct sync *s, struct err *e);
 
 /* S of the last sync. */
 int64_t sync_time_ns(const struct sync *s);
+/* How long ago it began, by our own clocks: whichever says more. */
+int64_t sync_age_ns(const struct sync *s);
 /* Was the pack condemned at any sync so far? */
 bool sync_condemned(struct sync *s, const uint8_t sum[32]);
 

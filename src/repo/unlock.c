@@ -15,12 +15,27 @@
 #include "crypto/sign.h"
 #include "crypto/wipe.h"
 #include "repo/bundle.h"
+#include "repo/gather.h"
 #include "repo/name.h"
 #include "repo/repo_internal.h"
 #include "store/store.h"
 
 /* Amendments are few; more than these are somebody's mischief. */
 enum { MAX_GENERATIONS = 65536, MAX_WRONG_CONFIGS = 256 };
+
+struct generations {
+    uint32_t *n;
+    size_t count;
+};
+
+/* What is known before there is a key. */
+struct repo_door {
+    struct store *store;
+    struct buf first; /* config 0, or nothing: it was not read */
+    struct bundle_names bundles;
+    struct generations generations;
+    struct gather early; /* configs and bundles that will be asked for */
+};
 
 /* ---- key bundles ------------------------------------------------------- */
 
@@ -58,12 +73,14 @@ bundle_names_done(struct bundle_names *b)
 }
 
 int
-bundle_get(struct store *st, const char *name, struct buf *out, struct err *e)
+bundle_get(struct store *st, struct gather *early, const char *name,
+           struct buf *out, struct err *e)
 {
     uint8_t sum[HASH_BYTES];
     char own[NAME_MAX_LEN];
 
-    if (store_get_all(st, name, out, e) == -1)
+    if ((early ? gather_get(early, st, name, out, e)
+               : store_get_all(st, name, out, e)) == -1)
         return -1;
     hash_sha256(out->p, out->len, sum);
     name_key(sum, own);
@@ -74,7 +91,7 @@ bundle_get(struct store *st, const char *name, struct buf *out, struct err *e)
 
 /* What opens a repository: looked for among all its bundles. */
 struct attempt {
-    struct store *st;
+    struct repo_door *door;
     const char *password;
     enum bundle_kind kind;  /* look only at these */
     bool costly;            /* and at those that are slow to try, or not */
@@ -130,7 +147,7 @@ try_bundle(struct attempt *a, const char *name, struct err *e)
 {
     CLEANUP(buf_done) struct buf bytes = buf_of(BUNDLE_MAX_BYTES);
     struct err why = {0};
-    int rc = bundle_get(a->st, name, &bytes, &why);
+    int rc = bundle_get(a->door->store, &a->door->early, name, &bytes, &why);
 
     if (rc == 0)
         rc = try_bytes(a, name, &bytes, &why);
@@ -190,10 +207,10 @@ none_opens(const struct attempt *a, size_t n_bundles, struct err *e)
         (void)err_set(e, ERR_KEY,
                       "wrong password for the key %.40s of the repository at "
                       "%s, or there is no such key",
-                      a->key_id, store_address(a->st));
+                      a->key_id, store_address(a->door->store));
     else
         (void)err_set(e, ERR_KEY, "wrong password for the repository at %s",
-                      store_address(a->st));
+                      store_address(a->door->store));
     if (group)
         (void)err_hint(e,
                        "if it is meant to be a recovery key, look at its group "
@@ -203,11 +220,11 @@ none_opens(const struct attempt *a, size_t n_bundles, struct err *e)
 }
 
 static int
-open_keys(struct repo *r, const struct config *c, const char *password,
-          const char *key_id, struct err *e)
+open_keys(struct repo_door *d, struct repo *r, const struct config *c,
+          const char *password, const char *key_id, struct err *e)
 {
-    CLEANUP(bundle_names_done) struct bundle_names b = {0};
-    struct attempt a = {.st = r->store,
+    const struct bundle_names *b = &d->bundles;
+    struct attempt a = {.door = d,
                         .password = password,
                         .key_id = key_id,
                         .repo_id = c->repo_id,
@@ -215,35 +232,22 @@ open_keys(struct repo *r, const struct config *c, const char *password,
     uint8_t code[RECOVERY_BYTES];
     int rc = 0;
 
-    if (bundle_names_get(r->store, &b, e) == -1)
-        return -1;
     /* A recovery key costs nothing to try; a password may look like one. */
     if (recovery_parse(password, code, NULL)) {
         wipe(code, sizeof(code));
-        rc = try_all(&a, &b, BUNDLE_RECOVERY, e);
+        rc = try_all(&a, b, BUNDLE_RECOVERY, e);
     }
     a.skipped = false;
     if (rc == 0)
-        rc = try_all(&a, &b, BUNDLE_PASSWORD, e);
+        rc = try_all(&a, b, BUNDLE_PASSWORD, e);
     if (rc == 0 && a.skipped) {
         a.costly = true;
-        rc = try_all(&a, &b, BUNDLE_PASSWORD, e);
+        rc = try_all(&a, b, BUNDLE_PASSWORD, e);
     }
-    return rc == 1 ? 0 : rc == 0 ? none_opens(&a, b.n, e) : -1;
+    return rc == 1 ? 0 : rc == 0 ? none_opens(&a, b->n, e) : -1;
 }
 
 /* ---- the config -------------------------------------------------------- */
-
-struct generations {
-    uint32_t *n;
-    size_t count;
-};
-
-static void
-generations_done(struct generations *g)
-{
-    free(g->n);
-}
 
 static int
 note_generation(void *cookie, const char *name, const struct store_stat *stat,
@@ -294,24 +298,28 @@ take_config(struct repo *r, uint32_t generation, const struct buf *bytes,
 }
 
 static int
-read_config(struct repo *r, uint32_t generation, struct err *e)
+read_config(struct repo_door *d, struct repo *r, uint32_t generation,
+            struct err *e)
 {
     CLEANUP(buf_done) struct buf bytes = buf_of(CONFIG_MAX_BYTES);
     char name[NAME_MAX_LEN];
 
+    if (generation == 0 && d->first.len > 0)
+        return take_config(r, 0, &d->first, e);
     name_config(generation, name);
-    if (store_get_all(r->store, name, &bytes, e) == -1)
+    if (gather_get(&d->early, d->store, name, &bytes, e) == -1)
         return -1;
     return take_config(r, generation, &bytes, e);
 }
 
 /* 1 if it is there and right, 0 if not, -1. */
 static int
-try_config(struct repo *r, uint32_t generation, struct err *e)
+try_config(struct repo_door *d, struct repo *r, uint32_t generation,
+           struct err *e)
 {
     struct err why = {0};
 
-    if (read_config(r, generation, &why) == 0)
+    if (read_config(d, r, generation, &why) == 0)
         return 1;
     if (why.code == ERR_CORRUPT || why.code == ERR_NOENT ||
         why.code == ERR_LIMIT)
@@ -320,34 +328,41 @@ try_config(struct repo *r, uint32_t generation, struct err *e)
     return err_wrap(e, "cannot read the repository's config");
 }
 
+static int
+list_configs(struct repo_door *d, struct err *e)
+{
+    struct generations *g = &d->generations;
+
+    if (store_list(d->store, "config.d/", note_generation, g, e) == -1)
+        return err_wrap(e, "cannot list the configs");
+    if (g->count > 0)
+        qsort(g->n, g->count, sizeof(g->n[0]), newest_first);
+    return 0;
+}
+
 /*
  * The newest that is right.  One that is not is passed over as if it were not
  * there: a store could have hidden it as well, and what the keys remember tells
  * both.  A listing may lag behind, so those that it should show are tried too.
  */
-/* `first`: the bytes of generation 0, if they are there already. */
 static int
-read_newest(struct repo *r, const struct buf *first, struct err *e)
+read_newest(struct repo_door *d, struct repo *r, struct err *e)
 {
-    CLEANUP(generations_done) struct generations g = {0};
+    const struct generations *g = &d->generations;
     int rc = 0;
 
-    if (store_list(r->store, "config.d/", note_generation, &g, e) == -1)
-        return err_wrap(e, "cannot list the configs");
-    if (g.count > 0)
-        qsort(g.n, g.count, sizeof(g.n[0]), newest_first);
-    for (size_t i = 0; rc == 0 && i < g.count; i++) {
+    for (size_t i = 0; rc == 0 && i < g->count; i++) {
         if (i == MAX_WRONG_CONFIGS)
             return err_set(e, ERR_CORRUPT,
                            "the %d newest of %zu objects under config.d are "
                            "no config of this repository; remove them",
-                           MAX_WRONG_CONFIGS, g.count);
-        rc = try_config(r, g.n[i], e);
+                           MAX_WRONG_CONFIGS, g->count);
+        rc = try_config(d, r, g->n[i], e);
     }
     if (rc == 0)
-        rc = first ? take_config(r, 0, first, e) : read_config(r, 0, e);
+        rc = read_config(d, r, 0, e);
     while (rc != -1 && r->config.generation < UINT32_MAX) {
-        rc = try_config(r, r->config.generation + 1, e);
+        rc = try_config(d, r, r->config.generation + 1, e);
         if (rc == 0)
             break;
     }
@@ -392,9 +407,9 @@ check_writer(const struct repo *r, struct err *e)
 }
 
 static int
-find_config(struct repo *r, const struct buf *first, struct err *e)
+find_config(struct repo_door *d, struct repo *r, struct err *e)
 {
-    if (read_newest(r, first, e) == -1 || check_age(r, e) == -1)
+    if (read_newest(d, r, e) == -1 || check_age(r, e) == -1)
         return -1;
     if (!(r->keys.has & KEY_META) || r->keys.domain != r->config.domain)
         return err_set(e, ERR_KEY,
@@ -403,31 +418,135 @@ find_config(struct repo *r, const struct buf *first, struct err *e)
     return check_writer(r, e);
 }
 
-int
-repo_read_config(struct repo *r, struct err *e)
+/* ---- from outside to inside -------------------------------------------- */
+
+static void
+door_done(struct repo_door *d)
 {
-    return find_config(r, NULL, e);
+    buf_done(&d->first);
+    bundle_names_done(&d->bundles);
+    free(d->generations.n);
+    gather_done(&d->early);
+}
+
+void
+repo_door_free(struct repo_door *d)
+{
+    if (d)
+        door_done(d);
+    free(d);
+}
+
+void
+repo_door_freep(struct repo_door **d)
+{
+    repo_door_free(*d);
+}
+
+struct store *
+door_store(const struct repo_door *d)
+{
+    return d->store;
 }
 
 int
-repo_unlock(struct repo *r, const char *password, const char *key_id,
-            struct err *e)
+repo_read_config(struct repo *r, struct err *e)
 {
-    CLEANUP(buf_done) struct buf bytes = buf_of(CONFIG_MAX_BYTES);
+    CLEANUP(door_done) struct repo_door d = {.store = r->store};
+
+    return list_configs(&d, e) == -1 ? -1 : find_config(&d, r, e);
+}
+
+static int
+job_first(void *arg, struct err *e)
+{
+    struct repo_door *d = arg;
+
+    return store_get_all(d->store, NAME_CONFIG, &d->first, e);
+}
+
+static int
+job_bundles(void *arg, struct err *e)
+{
+    struct repo_door *d = arg;
+
+    return bundle_names_get(d->store, &d->bundles, e);
+}
+
+static int
+job_configs(void *arg, struct err *e)
+{
+    return list_configs(arg, e);
+}
+
+/* There is no config, or it can't be told: is the place there? */
+static int
+not_found(const struct repo_door *d, struct err *e)
+{
+    struct err why = {0};
+    int there = store_there(d->store, &why);
+
+    if (there == -1) {
+        *e = why;
+        return -1;
+    }
+    if (there == 1 && e->code != ERR_NOENT)
+        return err_wrap(e, "cannot read the repository's config");
+    err_clear(e);
+    return err_set(e, there == 1 ? ERR_NOREPO : ERR_NOENT,
+                   "there is no repository at %s; \"vmkeep init\" makes one",
+                   store_address(d->store));
+}
+
+int
+repo_find(struct store *st, struct repo_door **out, struct err *e)
+{
+    CLEANUP(repo_door_freep) struct repo_door *d = xcalloc(1, sizeof(*d));
+    struct store_job jobs[3 + GATHER_MAX] = {{.fn = job_first, .arg = d},
+                                             {.fn = job_bundles, .arg = d},
+                                             {.fn = job_configs, .arg = d}};
+    char second[NAME_MAX_LEN];
+
+    d->store = st;
+    d->first = buf_of(CONFIG_MAX_BYTES);
+    name_config(1, second); /* mostly there is none, and that is asked for */
+    gather_add(&d->early, st, second, CONFIG_MAX_BYTES);
+    size_t n = 3 + gather_jobs(&d->early, 0, jobs + 3);
+    if (store_together(st, jobs, n, e) == -1)
+        return jobs[0].rc == -1 ? not_found(d, e) : -1;
+    *out = STEAL(d);
+    return 0;
+}
+
+/* Read ahead what door_unlock will ask for. */
+static void
+read_ahead(struct repo_door *d, const char *key_id)
+{
+    const struct bundle_names *b = &d->bundles;
+    char name[NAME_MAX_LEN];
+    size_t from = d->early.n;
+
+    if (d->generations.count > 0)
+        for (uint32_t i = 0; i < 2; i++) {
+            name_config(d->generations.n[0] + i, name);
+            gather_add(&d->early, d->store, name, CONFIG_MAX_BYTES);
+        }
+    for (size_t i = 0; i < b->n; i++)
+        if (!key_id || text_starts(key_id_of(b->names[i]), key_id))
+            gather_add(&d->early, d->store, b->names[i], BUNDLE_MAX_BYTES);
+    gather_run(&d->early, from);
+}
+
+int
+door_unlock(struct repo_door *d, struct repo *r, const char *password,
+            const char *key_id, struct err *e)
+{
     CLEANUP(config_done) struct config c = {0};
 
-    if (store_get_all(r->store, NAME_CONFIG, &bytes, e) == -1) {
-        if (e->code != ERR_NOENT)
-            return err_wrap(e, "cannot read the repository's config");
-        err_clear(e);
-        return err_set(e, ERR_NOREPO,
-                       "there is no repository at %s; \"vmkeep init\" makes "
-                       "one",
-                       store_address(r->store));
-    }
+    read_ahead(d, key_id);
     /* Not to be trusted yet: it only says which of the keys are meant. */
-    if (config_unpack(bytes.p, bytes.len, &c, e) == -1 ||
-        open_keys(r, &c, password, key_id, e) == -1)
+    if (config_unpack(d->first.p, d->first.len, &c, e) == -1 ||
+        open_keys(d, r, &c, password, key_id, e) == -1)
         return -1;
-    return find_config(r, &bytes, e);
+    return find_config(d, r, e);
 }

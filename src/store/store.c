@@ -179,6 +179,12 @@ store_create(const char *address, struct store **out, struct err *e)
 
 /* ---- the calls -------------------------------------------------------- */
 
+int
+store_there(struct store *st, struct err *e)
+{
+    return st->ops->there ? st->ops->there(st, e) : 1;
+}
+
 void
 store_close(struct store *st)
 {
@@ -221,6 +227,16 @@ store_put(struct store *st, const char *name, const void *p, size_t len,
     if (check_name(st, name, e) == -1)
         return -1;
     return st->ops->put(st, name, p, len, e);
+}
+
+int
+store_put_new(struct store *st, const char *name, const void *p, size_t len,
+              struct err *e)
+{
+    if (check_name(st, name, e) == -1)
+        return -1;
+    return (st->ops->put_new ? st->ops->put_new : st->ops->put)(st, name, p,
+                                                                len, e);
 }
 
 int

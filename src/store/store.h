@@ -55,11 +55,19 @@ struct store_account {
      * VMKEEP_TO_S3_CA_FILE, count before the usual ones. */
     bool is_second;
     const char *profile; /* counts before all keys; NULL: as variables say */
+    /* Where asking costs a round trip, it is not asked whether the place is
+     * there: who opens it asks for something at once, and store_there if that
+     * is not found. */
+    bool unseen;
 };
 
 /* As store_open; `who` is needed during the call only. */
 int store_open_as(const char *address, const struct store_account *who,
                   struct store **out, struct err *e);
+
+/* Is the place still there?  1, 0, -1.  Nobody asks but for store_open_as's
+ * `unseen`. */
+int store_there(struct store *st, struct err *e);
 
 void store_close(struct store *st); /* NULL is allowed */
 void store_closep(struct store **st);
@@ -86,6 +94,12 @@ const char *store_address(const struct store *st);
  * then, but not what this call was given. */
 int store_put(struct store *st, const char *name, const void *p, size_t len,
               struct err *e);
+
+/* The same for a name that nobody can have used before, as chance is in it:
+ * where it would cost a round trip nobody looks first, so that whether an
+ * object of that name is noticed is up to the storage. */
+int store_put_new(struct store *st, const char *name, const void *p, size_t len,
+                  struct err *e);
 
 /* Exactly `len` bytes from `offset` on.  ERR_NOENT; ERR_CORRUPT if the object
  * ends before. */

@@ -17,6 +17,9 @@
 struct store_ops {
     int (*put)(struct store *st, const char *name, const void *p, size_t len,
                struct err *e);
+    /* NULL: as put */
+    int (*put_new)(struct store *st, const char *name, const void *p,
+                   size_t len, struct err *e);
     int (*get)(struct store *st, const char *name, uint64_t offset, void *out,
                size_t len, struct err *e);
     int (*get_all)(struct store *st, const char *name, struct buf *out,
@@ -37,6 +40,9 @@ struct store_ops {
                                       const char *old);
     /* Into zeroed *out.  NULL: nothing is known */
     void (*traits)(struct store *st, struct store_traits *out);
+    /* NULL: it is, or it would not have been opened */
+    int (*there)(struct store *st, struct err *e);
+    unsigned width;                  /* of store/store_together.h; 0: 1 */
     void (*close)(struct store *st); /* frees what the backend added and st */
 };
 

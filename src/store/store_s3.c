@@ -6,7 +6,8 @@
  * Publishing: one PUT of the whole, with its SHA-256 signed; S3 shows it whole
  * or not at all.  It goes with "If-None-Match: *", by which a server that knows
  * conditions lets only one of many writers win; others are asked for the name
- * first, which leaves a gap.  The repository's safety needs neither.
+ * first, which leaves a gap, unless it is new.  The repository's safety needs
+ * neither.
  *
  * A reply that was lost: each put carries a mark of its own in the object's
  * metadata, so that a second try which meets the first knows it again.
@@ -28,6 +29,7 @@
 #include "base/text.h"
 #include "store/s3_http.h"
 #include "store/store_internal.h"
+#include "store/store_together.h"
 
 enum { EMPTY_PAGES_MAX = 1000 }; /* in a row: S3 may send some */
 
@@ -175,8 +177,8 @@ put_once(struct s3_store *s, const struct s3_request *with_condition,
 }
 
 static int
-s3_put(struct store *st, const char *name, const void *p, size_t len,
-       struct err *e)
+put(struct store *st, const char *name, const void *p, size_t len, bool is_new,
+    struct err *e)
 {
     struct s3_store *s = (struct s3_store *)st;
     CLEANUP(freep) char *what = xasprintf("write object %s", name);
@@ -195,12 +197,27 @@ s3_put(struct store *st, const char *name, const void *p, size_t len,
     struct s3_trial t = {0};
 
     for (;;) {
-        int rc = look_at_put(s, name, mark, len, e);
+        int rc = is_new ? 0 : look_at_put(s, name, mark, len, e);
+        is_new = false; /* from now on it may be there, of our own making */
         if (rc == 0)
             rc = put_once(s, &q, &t, e);
         if (rc != 0)
             return rc == 1 ? 0 : -1;
     }
+}
+
+static int
+s3_put(struct store *st, const char *name, const void *p, size_t len,
+       struct err *e)
+{
+    return put(st, name, p, len, false, e);
+}
+
+static int
+s3_put_new(struct store *st, const char *name, const void *p, size_t len,
+           struct err *e)
+{
+    return put(st, name, p, len, true, e);
 }
 
 /* ---- reading ----------------------------------------------------------- */
@@ -547,20 +564,6 @@ s3_try_overwrite(struct store *st, const char *own, const void *p, size_t len,
                : STORE_UNKNOWN;
 }
 
-static const struct store_ops s3_ops = {
-    .put = s3_put,
-    .get = s3_get,
-    .get_all = s3_get_all,
-    .stat = s3_stat,
-    .list = s3_list,
-    .remove = s3_remove,
-    .set_cancel = s3_set_cancel,
-    .set_rates = s3_set_rates,
-    .try_overwrite = s3_try_overwrite,
-    .traits = s3_traits,
-    .close = s3_close,
-};
-
 /* Is the bucket there, and may we see it?  1, 0, -1. */
 static int
 probe(struct s3_store *s, struct err *e)
@@ -579,6 +582,29 @@ probe(struct s3_store *s, struct err *e)
     }
     return settle(e);
 }
+
+static int
+s3_there(struct store *st, struct err *e)
+{
+    return probe((struct s3_store *)st, e);
+}
+
+static const struct store_ops s3_ops = {
+    .put = s3_put,
+    .put_new = s3_put_new,
+    .get = s3_get,
+    .get_all = s3_get_all,
+    .stat = s3_stat,
+    .list = s3_list,
+    .remove = s3_remove,
+    .set_cancel = s3_set_cancel,
+    .set_rates = s3_set_rates,
+    .try_overwrite = s3_try_overwrite,
+    .traits = s3_traits,
+    .there = s3_there,
+    .width = STORE_TOGETHER_MAX,
+    .close = s3_close,
+};
 
 static int
 make_bucket(struct s3_store *s, struct err *e)
@@ -628,7 +654,7 @@ store_s3_open_patient(const char *address, bool create,
     s->base = (struct store){.ops = &s3_ops, .address = xstrdup(address)};
     s->http = http;
     CLEANUP(store_closep) struct store *st = &s->base;
-    int there = probe(s, e);
+    int there = who->unseen && !create ? 1 : probe(s, e);
     if (there == -1)
         return -1;
     if (there == 0 && !create)

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """An S3 server in memory, which behaves, or misbehaves as a bucket's name says.
 
-usage: s3server.py [--tls FOLDER]
+usage: s3server.py [--tls FOLDER] [--rounds FILE]
 
 Says "ready PORT" and serves until its standard input ends.  --tls: https with a
-new certificate for 127.0.0.1, FOLDER/cert.pem.  The key is AKTEST, its secret
-SKTEST.  The signature of every request is checked here by a second hand: from
+new certificate for 127.0.0.1, FOLDER/cert.pem.  --rounds: what is asked is done
+once nothing more has been asked for a moment, so what a client asks without
+waiting is of the same round; a line for each in FILE: round, method, name.  The
+key is AKTEST, its secret SKTEST.  The signature of every request is checked here by a second hand: from
 "Signature Calculations for the Authorization Header", Amazon S3 API Reference.
 
 Bucket "fine" behaves.  Bucket "NAME" or "NAME-xN" has the objects a/one (1000
@@ -59,6 +61,34 @@ class Bucket:
 
 
 BUCKETS, LOCK = {}, threading.Lock()
+
+
+class Rounds:
+    """Requests that wait for each other, and so for no answer."""
+    MOMENT_S = .1
+
+    def __init__(self, path):
+        self.file = open(path, 'a', encoding='utf-8')
+        self.changed = threading.Condition()
+        self.number = self.asked = 0
+
+    def join(self, what):
+        with self.changed:
+            own = self.number
+            self.asked += 1
+            self.file.write(f'{own} {what}\n')
+            self.file.flush()
+            self.changed.notify_all()
+            while self.number == own:
+                asked = self.asked
+                if not self.changed.wait_for(
+                        lambda: self.number != own or self.asked != asked,
+                        self.MOMENT_S):
+                    self.number += 1
+                    self.changed.notify_all()
+
+
+ROUNDS = None
 
 
 def bucket_of(name, make=False):
@@ -164,6 +194,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.query = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
         length = int(self.headers.get('Content-Length') or 0)
         body = self.rfile.read(length)
+        if ROUNDS:
+            ROUNDS.join(f'{self.command} {self.key or self.query}')
         bad = self.signed(path, query, body)
         if bad:
             self.reply(400 if b'XAmz' in bad else 403, bad)
@@ -593,12 +625,16 @@ def certificate(folder):
 
 
 def main():
+    global ROUNDS
     server = Server(('127.0.0.1', 0), Handler)
-    if sys.argv[1:2] == ['--tls']:
-        certificate(sys.argv[2])
+    options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+    if '--rounds' in options:
+        ROUNDS = Rounds(options['--rounds'])
+    if '--tls' in options:
+        certificate(options['--tls'])
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(os.path.join(sys.argv[2], 'cert.pem'),
-                                os.path.join(sys.argv[2], 'key.pem'))
+        context.load_cert_chain(os.path.join(options['--tls'], 'cert.pem'),
+                                os.path.join(options['--tls'], 'key.pem'))
         server.socket = context.wrap_socket(server.socket, server_side=True,
                                             do_handshake_on_connect=False)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -170,35 +170,62 @@ a_backup_does_not_build_on_what_is_condemned(void **state)
     assert_readable(w, 0);
 }
 
-/* Maintenance condemns what a backup under way relies on: it is copied. */
-static void
-a_backup_under_way_saves_what_is_condemned(void **state)
+/* Maintenance condemns what a backup under way, of so many hours, relies on. */
+static struct prune_result
+condemn_under_way(struct world *w, int64_t hours, struct volume_root *out)
 {
-    struct world *w = *state;
     CLEANUP(manifest_freep) struct manifest *m = manifest_new();
     struct backup_writer *b = NULL;
     struct repo *other = NULL;
-    struct volume_root root = {0};
 
     back_up(w, 0);
     retire(w, 0);
     vclock_pass_hours(24 * 7);
     assert_ok(repo_open(w->f.st, PASSWORD, &other, e));
     assert_ok(backup_begin(other, NULL, w->f.cancel, &b, e));
-    assert_ok(write_volume(b, "disk/vda", w->p[0], SIZE, &root, e));
+    assert_ok(write_volume(b, "disk/vda", w->p[0], SIZE, out, e));
+    vclock_pass_hours(hours);
     assert_int_equal(prune(w).condemned, 2);
     free(m->machine);
     m->machine = xstrdup("web");
-    manifest_add_volume(m, "disk/vda", &root);
+    manifest_add_volume(m, "disk/vda", out);
     assert_ok(backup_commit(&b, m, e));
     assert_int_equal(m->new_bytes, 0);
     repo_close(other);
     vclock_pass_hours(73);
-    struct prune_result r = prune(w);
+    return prune(w);
+}
+
+/* It is copied. */
+static void
+a_backup_under_way_saves_what_is_condemned(void **state)
+{
+    struct world *w = *state;
+    struct volume_root root = {0};
+    struct prune_result r = condemn_under_way(w, 1, &root);
+
     assert_int_equal(r.deleted, 2);
     assert_int_equal(r.pardoned, 0);
     fixture_reopen(&w->f);
     assert_volume(w->f.r, &root, w->p[0]);
+}
+
+/* It does not look again, and need not: maintenance sees its ref in time. */
+static void
+what_a_short_backup_relies_on_is_pardoned(void **state)
+{
+    struct world *w = *state;
+    struct volume_root root = {0};
+    struct prune_result r = condemn_under_way(w, 0, &root);
+
+    assert_int_equal(r.deleted, 0);
+    assert_int_equal(r.pardoned, 2);
+    for (int i = 0; i < 3; i++) {
+        fixture_reopen(&w->f);
+        assert_volume(w->f.r, &root, w->p[0]);
+        vclock_pass_hours(73);
+        (void)prune(w);
+    }
 }
 
 /* Begins, and commits after `hours`; inherits the volume of backup 0. */
@@ -508,6 +535,7 @@ main(void)
         TEST(many_packs_are_all_seen),
         TEST(a_backup_does_not_build_on_what_is_condemned),
         TEST(a_backup_under_way_saves_what_is_condemned),
+        TEST(what_a_short_backup_relies_on_is_pardoned),
         TEST(a_base_vouches_for_what_is_taken_over),
         TEST(whatever_is_damaged_stops_it),
         TEST(a_lost_pack_stops_it),

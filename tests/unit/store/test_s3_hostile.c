@@ -41,7 +41,7 @@ static const struct s3_patience hasty = {.connect_ms = 5000,
                                          .first_patience_ms = 60000,
                                          .max_tries = 4};
 
-enum op { OPEN, GET, ALL, STAT, PUT, REMOVE, LIST };
+enum op { OPEN, GET, ALL, STAT, PUT, PUT_NEW, REMOVE, LIST };
 
 static int
 count(void *cookie, const char *name, const struct store_stat *stat,
@@ -79,7 +79,9 @@ run(enum op op, struct store *st, struct err *e)
             assert_int_equal(s.size_bytes, 1000);
         return rc == 1 ? 0 : -1;
     case PUT:
-        rc = store_put(st, "c/new", "hello", 5, e);
+    case PUT_NEW:
+        rc =
+            (op == PUT ? store_put : store_put_new)(st, "c/new", "hello", 5, e);
         if (rc == 0) {
             assert_int_equal(store_get_all(st, "c/new", &all, e), 0);
             assert_string_equal(buf_text(&all), "hello");
@@ -193,6 +195,17 @@ static const struct row {
     {"put-bad-digest-x1", PUT, ERR_OK, NULL},
     {"put-closes-x2", PUT, ERR_OK, NULL},
     {"put-closes", PUT, ERR_STORE, "c/new"},
+    /* ... without a look before */
+    {"head-500", PUT_NEW, ERR_OK, NULL},
+    {"put-500-x2", PUT_NEW, ERR_OK, NULL},
+    {"put-lost-reply-x1", PUT_NEW, ERR_OK, NULL},
+    {"put-lost-half", PUT_NEW, ERR_EXISTS, "c/new"},
+    {"put-overtaken", PUT_NEW, ERR_EXISTS, "c/new"},
+    {"put-unconditional-x9", PUT_NEW, ERR_OK, NULL},
+    {"put-409-x1", PUT_NEW, ERR_OK, NULL},
+    {"put-412-for-ever", PUT_NEW, ERR_STORE, "412"},
+    {"put-200-error-x2", PUT_NEW, ERR_OK, NULL},
+    {"put-closes", PUT_NEW, ERR_STORE, "c/new"},
     /* removing */
     {"delete-denied", REMOVE, ERR_DENIED, "a/one"},
     {"delete-500-x2", REMOVE, ERR_OK, NULL},
@@ -317,6 +330,37 @@ a_wrong_key_is_told(void **state)
     assert_int_equal(open_bucket("fine", &st, &e), -1);
     assert_non_null(strstr(e.msg, "check AWS_ACCESS_KEY_ID"));
     assert_int_equal(setenv("AWS_ACCESS_KEY_ID", "AKTEST", 1), 0);
+}
+
+/* Who opens it unseen is told by what he asks for, and why by store_there. */
+static void
+an_unseen_bucket_is_asked_later(void **state)
+{
+    static const struct {
+        const char *bucket;
+        int there;
+        const char *about;
+    } cases[] = {{"fine", 1, ""},
+                 {"none-there", 0, ""},
+                 {"open-region", -1, "AWS_REGION=eu-west-3"}};
+    const struct store_account unseen = {.unseen = true};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(store_closep) struct store *st = NULL;
+        CLEANUP(freep)
+        char *address = xasprintf("s3:http://127.0.0.1:%s/%s", server.text,
+                                  cases[i].bucket);
+        CLEANUP(buf_done) struct buf all = buf_of(ALL_MAX);
+        struct err e = {0};
+        assert_int_equal(
+            store_s3_open_patient(address, false, &unseen, &hasty, &st, &e), 0);
+        assert_int_equal(store_get_all(st, "a/none", &all, &e), -1);
+        assert_int_equal(e.code, cases[i].there == 0 ? ERR_STORE : ERR_NOENT);
+        err_clear(&e);
+        assert_int_equal(store_there(st, &e), cases[i].there);
+        assert_non_null(strstr(e.msg, cases[i].about));
+    }
 }
 
 static void
@@ -468,6 +512,7 @@ main(void)
     static const struct CMUnitTest others[] = {
         cmocka_unit_test(keys_that_are_not_ours_are_skipped),
         cmocka_unit_test(a_wrong_key_is_told),
+        cmocka_unit_test(an_unseen_bucket_is_asked_later),
         cmocka_unit_test(nobody_listens),
         cmocka_unit_test(a_bucket_is_made_once),
         cmocka_unit_test(prefixes_do_not_see_each_other),
