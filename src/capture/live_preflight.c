@@ -141,6 +141,30 @@ check_virtio_blk(const struct live *l, struct err *e)
 }
 
 /*
+ * When it is stopped, QEMU 10.0.13 and 11.1.2 may lose the interrupt of a
+ * request of such a disk, and the guest waits for it for ever.  It was seen
+ * under emulation, by stop and cont alone; not on 7.2.22
+ * (docs/design/versions.md).
+ */
+static int
+check_interrupts(const struct live *l, struct err *e)
+{
+    CLEANUP(json_decrefp) json_t *kvm = NULL;
+
+    if (qmp_run(l->qmp, "query-kvm", NULL, &kvm, e) == -1)
+        return -1;
+    if (json_is_true(json_object_get(kvm, "enabled")))
+        return 0;
+    (void)err_set(e, ERR_QEMU,
+                  "machine %s cannot be captured: when it is stopped for a "
+                  "moment, this QEMU, without KVM, may lose an interrupt of a "
+                  "disk in an I/O thread, and the guest would hang",
+                  l->machine->name);
+    return err_hint(e, "start it with -accel kvm, or its disks without "
+                       "iothread=");
+}
+
+/*
  * QEMU 7.2.14 to 8.x may carry a fix (of CVE-2024-7409) which aborts the
  * machine when an NBD client leaves a node that lives in an I/O thread.  All up
  * to 8.x abort when a node is added above such a one while the guest writes to
@@ -152,11 +176,12 @@ live_look_at_iothreads(struct live *l, struct err *e)
     const struct qmp_version *v = qmp_version(l->qmp);
     CLEANUP(json_decrefp) json_t *threads = NULL;
 
-    if (v->major >= 9)
-        return 0;
     if (qmp_run(l->qmp, "query-iothreads", NULL, &threads, e) == -1)
         return -1;
-    l->arms_late = json_array_size(threads) > 0 && l->n_disks > 0;
+    bool beside = json_array_size(threads) > 0 && l->n_disks > 0;
+    if (v->major >= 9)
+        return beside ? check_interrupts(l, e) : 0;
+    l->arms_late = beside;
     if (v->major == 7 && v->minor == 2 && v->micro < 14)
         return 0;
     l->by_fuse = l->arms_late;
