@@ -21,6 +21,7 @@
 enum {
     HEAD_BYTES = 64, /* of which the last 32 are zero */
     PACK_BYTES = 40,
+    PACK_ZERO = 37,
     ENTRY_BYTES = 28,
     BLOOM_BYTES = 64,
     ALIGN = 64,
@@ -406,6 +407,26 @@ fill_blooms(const struct segment *s, uint8_t *blooms)
     }
 }
 
+/* By name: which of several packs arrived first is left to chance. */
+static void
+sort_packs(struct segment_builder *b)
+{
+    CLEANUP(freep) uint32_t *numbers = xcalloc(b->n_packs, sizeof(uint32_t));
+
+    for (uint32_t i = 0; i < b->n_packs; i++)
+        put_le24(b->packs + (size_t)i * PACK_BYTES + PACK_ZERO, i);
+    gidsort(b->packs, b->n_packs, PACK_BYTES);
+    for (uint32_t i = 0; i < b->n_packs; i++) {
+        uint8_t *was = b->packs + (size_t)i * PACK_BYTES + PACK_ZERO;
+        numbers[get_le24(was)] = i;
+        put_le24(was, 0);
+    }
+    for (size_t i = 0; i < b->n_entries; i++) {
+        uint8_t *number = b->entries + i * ENTRY_BYTES + GID_BYTES;
+        put_le32(number, numbers[get_le32(number)]);
+    }
+}
+
 int
 segment_builder_pack(struct segment_builder *b, uint16_t domain,
                      struct buf *out, struct err *e)
@@ -421,6 +442,7 @@ segment_builder_pack(struct segment_builder *b, uint16_t domain,
         s.fanout_bits++;
     s.n_blooms = (uint32_t)div_up((uint64_t)s.n_entries * BLOOM_BITS_A_KEY,
                                   (uint64_t)BLOOM_BYTES * 8);
+    sort_packs(b);
     gidsort(b->entries, b->n_entries, ENTRY_BYTES);
 
     struct layout l = layout_of(&s);
