@@ -154,6 +154,11 @@ int live_preflight(struct live *l, struct err *e);
  * is QEMU's one migration free? */
 int live_check_version(const struct live *l, struct err *e);
 int live_look_at_iothreads(struct live *l, struct err *e);
+/* When it is stopped, QEMU 10.0.13 and 11.1.2 may lose the interrupt of a
+ * request of a disk in an I/O thread, and the guest waits for it for ever.  It
+ * was seen under emulation, by stop and cont alone; not on 7.2.22
+ * (docs/design/versions.md). */
+int live_check_interrupts(const struct live *l, struct err *e);
 int live_take_disks(struct live *l, struct err *e);
 /* Is it to be left out? */
 bool live_excludes(const struct live *l, const struct disk *d);

@@ -140,17 +140,30 @@ check_virtio_blk(const struct live *l, struct err *e)
     return 0;
 }
 
-/*
- * When it is stopped, QEMU 10.0.13 and 11.1.2 may lose the interrupt of a
- * request of such a disk, and the guest waits for it for ever.  It was seen
- * under emulation, by stop and cont alone; not on 7.2.22
- * (docs/design/versions.md).
- */
+/* Has it disks of which one may be in an I/O thread? */
 static int
-check_interrupts(const struct live *l, struct err *e)
+has_iothreads(const struct live *l, bool *yes, struct err *e)
+{
+    CLEANUP(json_decrefp) json_t *threads = NULL;
+
+    if (qmp_run(l->qmp, "query-iothreads", NULL, &threads, e) == -1)
+        return -1;
+    *yes = json_array_size(threads) > 0 && l->n_disks > 0;
+    return 0;
+}
+
+int
+live_check_interrupts(const struct live *l, struct err *e)
 {
     CLEANUP(json_decrefp) json_t *kvm = NULL;
+    bool beside = false;
 
+    if (qmp_version(l->qmp)->major < 9)
+        return 0;
+    if (has_iothreads(l, &beside, e) == -1)
+        return -1;
+    if (!beside)
+        return 0;
     if (qmp_run(l->qmp, "query-kvm", NULL, &kvm, e) == -1)
         return -1;
     if (json_is_true(json_object_get(kvm, "enabled")))
@@ -174,14 +187,11 @@ int
 live_look_at_iothreads(struct live *l, struct err *e)
 {
     const struct qmp_version *v = qmp_version(l->qmp);
-    CLEANUP(json_decrefp) json_t *threads = NULL;
 
-    if (qmp_run(l->qmp, "query-iothreads", NULL, &threads, e) == -1)
-        return -1;
-    bool beside = json_array_size(threads) > 0 && l->n_disks > 0;
     if (v->major >= 9)
-        return beside ? check_interrupts(l, e) : 0;
-    l->arms_late = beside;
+        return live_check_interrupts(l, e);
+    if (has_iothreads(l, &l->arms_late, e) == -1)
+        return -1;
     if (v->major == 7 && v->minor == 2 && v->micro < 14)
         return 0;
     l->by_fuse = l->arms_late;

@@ -208,8 +208,8 @@ savevm_preflight(struct live *l, struct err *e)
     for (size_t i = 0; i < l->n_disks; i++)
         if (check_disk(l, l->disks[i].disk, &l->savevm->disks[i], e) == -1)
             return -1;
-    if (choose_vmstate_disk(l, e) == -1 || live_check_migration(l, e) == -1 ||
-        live_check_scratch(l, e) == -1)
+    if (live_check_interrupts(l, e) == -1 || choose_vmstate_disk(l, e) == -1 ||
+        live_check_migration(l, e) == -1 || live_check_scratch(l, e) == -1)
         return -1;
     return cancel_check(l->cancel, e);
 }

@@ -3,6 +3,7 @@
 
 import functools
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -25,6 +26,15 @@ EMULATOR = shlex.split(os.environ.get('VMTEST_QEMU', 'qemu-system-x86_64'))
 def root_of(emulator):
     """The folder that "chroot FOLDER qemu..." sees as /, else ''."""
     return emulator[1].rstrip('/') if emulator[0] == 'chroot' else ''
+
+
+@functools.cache
+def loses_interrupts():
+    """Does this QEMU when it stops, without KVM and with a disk in an I/O
+    thread (docs/design/versions.md)?"""
+    out = subprocess.run([*EMULATOR, '--version'], check=True, text=True,
+                         stdout=subprocess.PIPE).stdout
+    return int(re.search(r'version (\d+)\.', out).group(1)) >= 9
 
 
 def inside(root, path):
