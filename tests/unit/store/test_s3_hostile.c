@@ -1,36 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Against tests/remote/s3server.py, each of whose buckets misbehaves in its own
  * way: the outcome of every operation on them. */
-#include <poll.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-
-#include <cmocka.h>
 
 #include "base/buf.h"
-#include "base/err.h"
-#include "base/mem.h"
-#include "server.h"
+#include "hostile.h"
 #include "store/s3_http.h"
-#include "store/store.h"
 #include "store/store_internal.h"
-#include "work/cancel.h"
-#include "work/pool.h"
 
-enum {
-    MEMORY_MAX_KIB = 200 << 10,
-    READ_BYTES = 100,
-    ALL_MAX = 4096,
-    MANY = 2000,
-    HOUR_MS = 3600000
-};
-
-static struct server server;
+enum { READ_BYTES = 100, ALL_MAX = 4096 };
 
 static const struct store_account who = {0};
 static const struct s3_patience hasty = {.connect_ms = 5000,
@@ -41,24 +19,28 @@ static const struct s3_patience hasty = {.connect_ms = 5000,
                                          .first_patience_ms = 60000,
                                          .max_tries = 4};
 
-enum op { OPEN, GET, ALL, STAT, PUT, PUT_NEW, REMOVE, LIST };
+static const struct s3_patience patient = {.connect_ms = 5000,
+                                           .stall_ms = HOUR_MS,
+                                           .backoff_ms = HOUR_MS,
+                                           .backoff_max_ms = HOUR_MS,
+                                           .patience_ms = 5 * HOUR_MS,
+                                           .first_patience_ms = 5 * HOUR_MS};
 
 static int
-count(void *cookie, const char *name, const struct store_stat *stat,
-      struct err *e)
+open_server(const char *name, bool patiently, struct store **out, struct err *e)
 {
-    (void)name, (void)stat, (void)e;
-    ++*(int *)cookie;
-    return 0;
+    CLEANUP(freep)
+    char *address = xasprintf("s3:http://127.0.0.1:%s/%s", server.text, name);
+
+    return store_s3_open_patient(address, false, &who,
+                                 patiently ? &patient : &hasty, out, e);
 }
 
-/* Its results are right, if it has any. */
 static int
 run(enum op op, struct store *st, struct err *e)
 {
     uint8_t bytes[READ_BYTES];
     CLEANUP(buf_done) struct buf all = buf_of(ALL_MAX);
-    struct store_stat s = {0};
     int n = 0, rc = 0;
 
     switch (op) {
@@ -74,10 +56,7 @@ run(enum op op, struct store *st, struct err *e)
         assert_int_equal(all.len, rc == 0 ? 1000 : 0);
         return rc;
     case STAT:
-        rc = store_stat(st, "a/one", &s, e);
-        if (rc == 1)
-            assert_int_equal(s.size_bytes, 1000);
-        return rc == 1 ? 0 : -1;
+        return run_stat(st, 1000, e);
     case PUT:
     case PUT_NEW:
         rc =
@@ -88,10 +67,7 @@ run(enum op op, struct store *st, struct err *e)
         }
         return rc;
     case REMOVE:
-        rc = store_remove(st, "a/one", e);
-        if (rc == 0)
-            assert_int_equal(store_stat(st, "a/one", &s, e), 0);
-        return rc;
+        return run_remove(st, e);
     case LIST:
         rc = store_list(st, "a/", count, &n, e);
         if (rc == 0 && n != 2)
@@ -101,12 +77,7 @@ run(enum op op, struct store *st, struct err *e)
     return -1;
 }
 
-static const struct row {
-    const char *bucket;
-    enum op op;
-    enum err_code code; /* ERR_OK: it works all the same */
-    const char *about;  /* in the message */
-} rows[] = {
+static const struct row rows[] = {
     /* connections */
     {"get-closes", GET, ERR_STORE, "read object a/one"},
     {"get-closes-x2", GET, ERR_OK, NULL},
@@ -256,47 +227,6 @@ static const struct row {
     {"none-there", OPEN, ERR_NOENT, "no bucket none-there"},
 };
 
-static int
-open_bucket(const char *bucket, struct store **out, struct err *e)
-{
-    CLEANUP(freep)
-    char *address = xasprintf("s3:http://127.0.0.1:%s/%s", server.text, bucket);
-
-    return store_s3_open_patient(address, false, &who, &hasty, out, e);
-}
-
-static void
-expect_clean(const char *msg)
-{
-    assert_null(strstr(msg, "SKTEST"));
-    for (const char *s = msg; *s; s++)
-        assert_true(*s >= 0x20 && *s < 0x7f);
-}
-
-static void
-check_row(void **state)
-{
-    const struct row *r = *state;
-    CLEANUP(store_closep) struct store *st = NULL;
-    struct err e = {0};
-    /* A row of its own bucket: nothing is left from the one before. */
-    int rc = open_bucket(r->bucket, &st, &e);
-
-    if (r->op != OPEN && rc != 0)
-        fail_msg("%s", e.msg);
-    if (r->op != OPEN)
-        rc = run(r->op, st, &e);
-    if (rc == 0 && r->code == ERR_OK)
-        return;
-    if (rc == 0)
-        fail_msg("it worked");
-    if (e.code != r->code || (r->about && !strstr(e.msg, r->about)))
-        fail_msg("%s: %s", err_code_name(e.code), e.msg);
-    expect_clean(e.msg);
-    if (e.code == ERR_STORE && r->op != OPEN)
-        assert_non_null(strstr(e.msg, r->bucket)); /* the place is named */
-}
-
 /* Whatever a listing of the store holds, other names are not told. */
 static void
 keys_that_are_not_ours_are_skipped(void **state)
@@ -306,10 +236,29 @@ keys_that_are_not_ours_are_skipped(void **state)
     int n = 0;
 
     (void)state;
-    assert_int_equal(open_bucket("list-not-ours", &st, &e), 0);
+    assert_int_equal(open_server("list-not-ours", false, &st, &e), 0);
     if (store_list(st, "a/", count, &n, &e) == -1)
         fail_msg("%s", e.msg);
     assert_int_equal(n, 1);
+}
+
+/* An error says of which bucket, whatever was asked of it. */
+static void
+the_place_is_named(void **state)
+{
+    static const enum op ops[] = {GET, ALL, STAT, PUT, REMOVE, LIST};
+    static const char *const names[] = {"get-403",  "get-403",
+                                        "head-403", "put-denied",
+                                        "head-500", "list-denied"};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+        CLEANUP(store_closep) struct store *st = NULL;
+        struct err e = {0};
+        assert_int_equal(open_server(names[i], false, &st, &e), 0);
+        assert_int_equal(run(ops[i], st, &e), -1);
+        assert_non_null(strstr(e.msg, names[i]));
+    }
 }
 
 static void
@@ -320,14 +269,14 @@ a_wrong_key_is_told(void **state)
 
     (void)state;
     assert_int_equal(setenv("AWS_SECRET_ACCESS_KEY", "planted", 1), 0);
-    assert_int_equal(open_bucket("fine", &st, &e), -1);
+    assert_int_equal(open_server("fine", false, &st, &e), -1);
     assert_int_equal(e.code, ERR_STORE);
     assert_non_null(strstr(e.msg, "check AWS_SECRET_ACCESS_KEY"));
     assert_null(strstr(e.msg, "planted"));
     assert_int_equal(setenv("AWS_SECRET_ACCESS_KEY", "SKTEST", 1), 0);
     e = (struct err){0};
     assert_int_equal(setenv("AWS_ACCESS_KEY_ID", "AKOTHER", 1), 0);
-    assert_int_equal(open_bucket("fine", &st, &e), -1);
+    assert_int_equal(open_server("fine", false, &st, &e), -1);
     assert_non_null(strstr(e.msg, "check AWS_ACCESS_KEY_ID"));
     assert_int_equal(setenv("AWS_ACCESS_KEY_ID", "AKTEST", 1), 0);
 }
@@ -406,7 +355,7 @@ prefixes_do_not_see_each_other(void **state)
     for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
         CLEANUP(freep) char *bucket = xasprintf("fine%s", prefixes[i]);
         CLEANUP(store_closep) struct store *st = NULL;
-        if (open_bucket(bucket, &st, &e) == -1 ||
+        if (open_server(bucket, false, &st, &e) == -1 ||
             store_put(st, "world/x", "x", 1, &e) == -1)
             fail_msg("%s", e.msg);
         int n = 0;
@@ -416,53 +365,6 @@ prefixes_do_not_see_each_other(void **state)
 }
 
 /* ---- a cancel ------------------------------------------------------------ */
-
-static const struct s3_patience patient = {.connect_ms = 5000,
-                                           .stall_ms = HOUR_MS,
-                                           .backoff_ms = HOUR_MS,
-                                           .backoff_max_ms = HOUR_MS,
-                                           .patience_ms = 5 * HOUR_MS,
-                                           .first_patience_ms = 5 * HOUR_MS};
-
-static int
-open_patiently(const char *bucket, struct store **out, struct err *e)
-{
-    CLEANUP(freep)
-    char *address = xasprintf("s3:http://127.0.0.1:%s/%s", server.text, bucket);
-
-    return store_s3_open_patient(address, false, &who, &patient, out, e);
-}
-
-static void
-raise_soon(void *arg)
-{
-    (void)poll(NULL, 0, 300);
-    cancel_raise(arg);
-}
-
-/* Reading from this store takes hours, unless it is cut short. */
-static void
-is_cut_short(const char *name, const char *about)
-{
-    CLEANUP(store_closep) struct store *st = NULL;
-    CLEANUP(cancel_freep) struct cancel *c = cancel_new();
-    struct err e = {0};
-
-    if (open_patiently(name, &st, &e) == -1)
-        fail_msg("%s", e.msg);
-    store_set_cancel(st, c);
-    struct thread *t = thread_start(raise_soon, c);
-    assert_int_equal(run(GET, st, &e), -1);
-    thread_join(t);
-    assert_int_equal(e.code, ERR_STORE);
-    if (!strstr(e.msg, about))
-        fail_msg("%s", e.msg);
-    /* And what comes later has no longer. */
-    e = (struct err){0};
-    assert_int_equal(run(GET, st, &e), -1);
-    assert_non_null(strstr(e.msg, "interrupted"));
-    store_set_cancel(st, NULL);
-}
 
 static void
 a_cancel_cuts_a_stall_short(void **state)
@@ -478,39 +380,12 @@ a_cancel_cuts_a_wait_short(void **state)
     is_cut_short("get-503", "; interrupted");
 }
 
-/* What a run leaves behind can still be removed. */
-static void
-what_works_goes_on_after_a_cancel(void **state)
-{
-    CLEANUP(store_closep) struct store *st = NULL;
-    CLEANUP(cancel_freep) struct cancel *c = cancel_new();
-    struct err e = {0};
-
-    (void)state;
-    assert_int_equal(open_patiently("fine", &st, &e), 0);
-    store_set_cancel(st, c);
-    cancel_raise(c);
-    if (store_put(st, "d/left", "x", 1, &e) == -1 ||
-        store_remove(st, "d/left", &e) == -1)
-        fail_msg("%s", e.msg);
-    store_set_cancel(st, NULL);
-}
-
-static void
-memory_stayed_bounded(void **state)
-{
-    struct rusage u;
-
-    (void)state;
-    assert_int_equal(getrusage(RUSAGE_SELF, &u), 0);
-    assert_true(u.ru_maxrss < MEMORY_MAX_KIB);
-}
-
 int
 main(void)
 {
     static const struct CMUnitTest others[] = {
         cmocka_unit_test(keys_that_are_not_ours_are_skipped),
+        cmocka_unit_test(the_place_is_named),
         cmocka_unit_test(a_wrong_key_is_told),
         cmocka_unit_test(an_unseen_bucket_is_asked_later),
         cmocka_unit_test(nobody_listens),
@@ -518,28 +393,12 @@ main(void)
         cmocka_unit_test(prefixes_do_not_see_each_other),
         cmocka_unit_test(a_cancel_cuts_a_stall_short),
         cmocka_unit_test(a_cancel_cuts_a_wait_short),
-        cmocka_unit_test(what_works_goes_on_after_a_cancel),
-        cmocka_unit_test(memory_stayed_bounded),
     };
-    struct CMUnitTest tests[ARRAY_LEN(rows) + ARRAY_LEN(others)] = {0};
-    char *argv[] = {"s3server.py", NULL};
+    char *script[] = {"s3server.py", NULL};
 
     (void)signal(SIGPIPE, SIG_IGN);
     (void)setenv("AWS_ACCESS_KEY_ID", "AKTEST", 1);
     (void)setenv("AWS_SECRET_ACCESS_KEY", "SKTEST", 1);
-    if (!server_start(&server, argv)) {
-        (void)fprintf(stderr, "%s\n", server.text);
-        return 1;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        tests[i] =
-            (struct CMUnitTest){.name = rows[i].bucket, .test_func = check_row};
-        const void *row = &rows[i];
-        memcpy(&tests[i].initial_state, &row, sizeof(row));
-    }
-    memcpy(tests + ARRAY_LEN(rows), others, sizeof(others));
-    int failed = _cmocka_run_group_tests("hostile S3 server", tests,
-                                         ARRAY_LEN(tests), NULL, NULL);
-    server_stop(&server);
-    return failed;
+    return test_hostile(script, rows, ARRAY_LEN(rows), others,
+                        ARRAY_LEN(others));
 }

@@ -5,49 +5,31 @@
  * with --connect PORT NAME it passes bytes on to the server.
  */
 #include <arpa/inet.h>
-#include <poll.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
-#include <cmocka.h>
-
 #include "base/buf.h"
-#include "base/err.h"
-#include "base/mem.h"
-#include "server.h"
+#include "hostile.h"
 #include "store/sftp_address.h"
-#include "store/store.h"
 #include "store/store_internal.h"
-#include "work/cancel.h"
-#include "work/pool.h"
 
-enum {
-    MEMORY_MAX_KIB = 200 << 10,
-    ONE_BYTES = 100000,
-    PUT_BYTES = 3000000,
-    HOUR_MS = 3600000
-};
+enum { ONE_BYTES = 100000, PUT_BYTES = 3000000 };
 
-static struct server server;
 static char program[SERVER_PATH];
 
 static const struct sftp_patience hasty = {.stall_ms = 1000, .backoff_ms = 4};
-
-enum op { OPEN, GET, ALL, STAT, PUT, REMOVE, LIST };
+static const struct sftp_patience patient = {.stall_ms = HOUR_MS,
+                                             .backoff_ms = HOUR_MS};
 
 static int
-count(void *cookie, const char *name, const struct store_stat *stat,
-      struct err *e)
+open_server(const char *name, bool patiently, struct store **out, struct err *e)
 {
-    (void)name, (void)stat, (void)e;
-    ++*(int *)cookie;
-    return 0;
+    CLEANUP(freep)
+    char *ssh = xasprintf("%s --connect %s %s", program, server.text, name);
+
+    (void)setenv("VMKEEP_SSH_COMMAND", ssh, 1);
+    return store_sftp_open_patient("sftp:user@host:/r", false,
+                                   patiently ? &patient : &hasty, out, e);
 }
 
 static uint8_t
@@ -92,7 +74,6 @@ check_put(struct store *st, struct err *e)
 static int
 run(enum op op, struct store *st, struct err *e)
 {
-    struct store_stat s = {0};
     int n = 0, rc = 0;
 
     switch (op) {
@@ -103,16 +84,12 @@ run(enum op op, struct store *st, struct err *e)
     case ALL:
         return check_get(st, true, e);
     case STAT:
-        rc = store_stat(st, "a/one", &s, e);
-        assert_true(rc != 1 || s.size_bytes == ONE_BYTES);
-        return rc == 1 ? 0 : -1;
+        return run_stat(st, ONE_BYTES, e);
     case PUT:
+    case PUT_NEW:
         return check_put(st, e);
     case REMOVE:
-        rc = store_remove(st, "a/one", e);
-        if (rc == 0)
-            assert_int_equal(store_stat(st, "a/one", &s, e), 0);
-        return rc;
+        return run_remove(st, e);
     case LIST:
         rc = store_list(st, "a/", count, &n, e);
         if (rc == 0)
@@ -122,12 +99,7 @@ run(enum op op, struct store *st, struct err *e)
     return -1;
 }
 
-static const struct row {
-    const char *name;
-    enum op op;
-    enum err_code code; /* ERR_OK: it works all the same */
-    const char *about;
-} rows[] = {
+static const struct row rows[] = {
     {"fine", GET, ERR_OK, NULL},
     {"fine", ALL, ERR_OK, NULL},
     {"fine", LIST, ERR_OK, NULL},
@@ -209,79 +181,7 @@ static const struct row {
     {"list-without-attributes", LIST, ERR_OK, NULL},
 };
 
-static void
-check_row(void **state)
-{
-    const struct row *r = *state;
-    CLEANUP(freep)
-    char *ssh = xasprintf("%s --connect %s %s", program, server.text, r->name);
-    CLEANUP(store_closep) struct store *st = NULL;
-    struct err e = {0};
-
-    (void)setenv("VMKEEP_SSH_COMMAND", ssh, 1);
-    /* Whatever LSTAT says of the place itself, it is there. */
-    int rc =
-        store_sftp_open_patient("sftp:user@host:/r", false, &hasty, &st, &e);
-    if (r->op != OPEN && rc != 0)
-        fail_msg("%s", e.msg);
-    if (r->op != OPEN)
-        rc = run(r->op, st, &e);
-    if (rc == 0 && r->code == ERR_OK)
-        return;
-    if (rc == 0)
-        fail_msg("it worked");
-    if (e.code != r->code || (r->about && !strstr(e.msg, r->about)))
-        fail_msg("%s: %s", err_code_name(e.code), e.msg);
-    for (const char *s = e.msg; *s; s++)
-        assert_true(*s >= 0x20 && *s < 0x7f);
-}
-
 /* ---- a cancel ------------------------------------------------------------ */
-
-static const struct sftp_patience patient = {.stall_ms = HOUR_MS,
-                                             .backoff_ms = HOUR_MS};
-
-static int
-open_patiently(const char *name, struct store **out, struct err *e)
-{
-    CLEANUP(freep)
-    char *ssh = xasprintf("%s --connect %s %s", program, server.text, name);
-
-    (void)setenv("VMKEEP_SSH_COMMAND", ssh, 1);
-    return store_sftp_open_patient("sftp:user@host:/r", false, &patient, out,
-                                   e);
-}
-
-static void
-raise_soon(void *arg)
-{
-    (void)poll(NULL, 0, 300);
-    cancel_raise(arg);
-}
-
-/* Reading from this store takes hours, unless it is cut short. */
-static void
-is_cut_short(const char *name, const char *about)
-{
-    CLEANUP(store_closep) struct store *st = NULL;
-    CLEANUP(cancel_freep) struct cancel *c = cancel_new();
-    struct err e = {0};
-
-    if (open_patiently(name, &st, &e) == -1)
-        fail_msg("%s", e.msg);
-    store_set_cancel(st, c);
-    struct thread *t = thread_start(raise_soon, c);
-    assert_int_equal(run(GET, st, &e), -1);
-    thread_join(t);
-    assert_int_equal(e.code, ERR_STORE);
-    if (!strstr(e.msg, about))
-        fail_msg("%s", e.msg);
-    /* And what comes later has no longer. */
-    e = (struct err){0};
-    assert_int_equal(run(GET, st, &e), -1);
-    assert_non_null(strstr(e.msg, "interrupted"));
-    store_set_cancel(st, NULL);
-}
 
 static void
 a_cancel_cuts_a_stall_short(void **state)
@@ -295,34 +195,6 @@ a_cancel_cuts_a_wait_short(void **state)
 {
     (void)state;
     is_cut_short("open-ends", "; interrupted");
-}
-
-/* What a run leaves behind can still be removed. */
-static void
-what_works_goes_on_after_a_cancel(void **state)
-{
-    CLEANUP(store_closep) struct store *st = NULL;
-    CLEANUP(cancel_freep) struct cancel *c = cancel_new();
-    struct err e = {0};
-
-    (void)state;
-    assert_int_equal(open_patiently("fine", &st, &e), 0);
-    store_set_cancel(st, c);
-    cancel_raise(c);
-    if (store_put(st, "d/left", "x", 1, &e) == -1 ||
-        store_remove(st, "d/left", &e) == -1)
-        fail_msg("%s", e.msg);
-    store_set_cancel(st, NULL);
-}
-
-static void
-memory_stayed_bounded(void **state)
-{
-    struct rusage u;
-
-    (void)state;
-    assert_int_equal(getrusage(RUSAGE_SELF, &u), 0);
-    assert_true(u.ru_maxrss < MEMORY_MAX_KIB);
 }
 
 /* ---- addresses --------------------------------------------------------- */
@@ -424,33 +296,18 @@ int
 main(int argc, char **argv)
 {
     static const struct CMUnitTest others[] = {
-        cmocka_unit_test(memory_stayed_bounded),
         cmocka_unit_test(a_cancel_cuts_a_stall_short),
         cmocka_unit_test(a_cancel_cuts_a_wait_short),
-        cmocka_unit_test(what_works_goes_on_after_a_cancel),
         cmocka_unit_test(addresses_are_taken_apart),
         cmocka_unit_test(bad_addresses_are_refused),
     };
-    struct CMUnitTest tests[ARRAY_LEN(rows) + ARRAY_LEN(others)] = {0};
-    char *start[] = {"sftpserver.py", NULL};
+    char *script[] = {"sftpserver.py", NULL};
 
     (void)signal(SIGPIPE, SIG_IGN);
     if (argc > 3 && strcmp(argv[1], "--connect") == 0)
         return connect_to(argv[2], argv[3]);
-    ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
-    if (n <= 0 || !server_start(&server, start)) {
-        (void)fprintf(stderr, "%s\n", server.text);
+    if (readlink("/proc/self/exe", program, sizeof(program) - 1) <= 0)
         return 1;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        const void *row = &rows[i];
-        tests[i] =
-            (struct CMUnitTest){.name = rows[i].name, .test_func = check_row};
-        memcpy(&tests[i].initial_state, &row, sizeof(row));
-    }
-    memcpy(tests + ARRAY_LEN(rows), others, sizeof(others));
-    int failed = _cmocka_run_group_tests("hostile SFTP server", tests,
-                                         ARRAY_LEN(tests), NULL, NULL);
-    server_stop(&server);
-    return failed;
+    return test_hostile(script, rows, ARRAY_LEN(rows), others,
+                        ARRAY_LEN(others));
 }
