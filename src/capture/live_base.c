@@ -95,6 +95,25 @@ live_begin_on_best(struct live *l, struct candidates *c, live_judge_fn *judge,
     return backup_begin(l->repo, NULL, l->cancel, &l->backup, e);
 }
 
+int
+live_begin_anew(struct live *l, struct err *e)
+{
+    struct manifest *again = manifest_new();
+
+    memcpy(again->id, l->manifest->id, sizeof(again->id));
+    manifest_free(l->manifest);
+    l->manifest = again;
+    for (size_t i = 0; i < l->n_disks; i++) {
+        if (l->disks[i].base)
+            l->disks[i].why_full = "the backup before is damaged";
+        l->disks[i].base = NULL;
+        l->disks[i].read_bytes = 0;
+    }
+    l->done_bytes = 0;
+    backup_abandonp(&l->backup);
+    return backup_begin(l->repo, NULL, l->cancel, &l->backup, e);
+}
+
 void
 candidates_done(struct candidates *c)
 {

@@ -154,28 +154,6 @@ pull_disks(struct live *l, struct err *e)
     return 0;
 }
 
-/* What it was built on turns out to be damaged.  The instant is still there:
- * read all of it, into a backup that is built on none. */
-static int
-pull_disks_anew(struct live *l, struct err *e)
-{
-    struct manifest *again = manifest_new();
-
-    memcpy(again->id, l->manifest->id, sizeof(again->id));
-    manifest_free(l->manifest);
-    l->manifest = again;
-    for (size_t i = 0; i < l->n_disks; i++) {
-        if (l->disks[i].base)
-            l->disks[i].why_full = "the backup before is damaged";
-        l->disks[i].base = NULL;
-    }
-    backup_abandonp(&l->backup);
-    l->done_bytes = 0;
-    if (backup_begin(l->repo, NULL, l->cancel, &l->backup, e) == -1)
-        return -1;
-    return pull_disks(l, e);
-}
-
 /* Is it the base's fault, so that without it there is a chance? */
 static bool
 blames_base(const struct live *l, const struct err *e)
@@ -269,7 +247,9 @@ live_pull(struct live *l, struct err *e)
     if (rc == -1 && blames_base(l, e)) {
         live_warn(l, xasprintf("read in full: %s", e->msg));
         err_clear(e);
-        rc = pull_disks_anew(l, e);
+        rc = live_begin_anew(l, e); /* the instant is still there */
+        if (rc == 0)
+            rc = pull_disks(l, e);
     }
     uint64_t then = clock_mono_ns();
     l->result->disks_ns = then - begin;

@@ -467,29 +467,16 @@ pull_disks(struct live *l, struct err *e)
     return 0;
 }
 
-/* What it was built on turns out to be damaged.  The snapshot is still there:
- * read all of it, into a backup that is built on none. */
+/* The snapshot is still there: read all of it. */
 static int
 pull_disks_anew(struct live *l, struct err *e)
 {
-    struct manifest *again = manifest_new();
-
-    memcpy(again->id, l->manifest->id, sizeof(again->id));
-    manifest_free(l->manifest);
-    l->manifest = again;
-    for (size_t i = 0; i < l->n_disks; i++) {
-        if (l->disks[i].base)
-            l->disks[i].why_full = "the backup before is damaged";
-        l->disks[i].base = NULL;
-        l->disks[i].read_bytes = 0;
+    for (size_t i = 0; i < l->n_disks; i++)
         close_views(&l->savevm->disks[i]);
-    }
-    backup_abandonp(&l->backup);
     ramspool_free(STEAL(l->spool));
     l->savevm->has_state = false;
-    l->done_bytes = 0;
     if (ramspool_create(l->scratch_dir, &l->spool, e) == -1 ||
-        backup_begin(l->repo, NULL, l->cancel, &l->backup, e) == -1)
+        live_begin_anew(l, e) == -1)
         return -1;
     return pull_disks(l, e);
 }

@@ -23,6 +23,7 @@
 #include "base/hex.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "bench.h"
 #include "crypto/password.h"
 #include "repo/index.h"
 #include "repo/node.h"
@@ -45,27 +46,6 @@ enum {
 
 #define NS_PER_S INT64_C(1000000000)
 #define DAY_NS (24 * 3600 * NS_PER_S)
-
-static void
-must(int rc, const struct err *e)
-{
-    if (rc == -1) {
-        (void)fprintf(stderr, "bench_gc: %s\n", e->msg);
-        exit(1);
-    }
-}
-
-/* The id that stands for `i`: as good as random (splitmix64). */
-static void
-make_id(uint64_t i, uint8_t id[OBJECT_ID_BYTES])
-{
-    for (unsigned k = 0; k < 4; k++) {
-        uint64_t z = (i * 4 + k + 1) * UINT64_C(0x9e3779b97f4a7c15);
-        z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-        z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-        put_le64(id + (size_t)8 * k, z ^ z >> 31);
-    }
-}
 
 /* ---- the storage: a folder, and packs of leaves that only have names ---- */
 

@@ -26,6 +26,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "bench.h"
 #include "repo/manifest.h"
 #include "repo/repo.h"
 #include "repo/volume.h"
@@ -36,15 +37,6 @@
 #define GIB (UINT64_C(1) << 30)
 
 enum { RUN_BYTES = 1 << 20 };
-
-static void
-must(int rc, const struct err *e)
-{
-    if (rc == -1) {
-        (void)fprintf(stderr, "bench_increment: %s\n", e->msg);
-        exit(1);
-    }
-}
 
 static uint64_t
 next(uint64_t *s)

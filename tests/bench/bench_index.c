@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "bench.h"
 #include "repo/index.h"
 #include "repo/keyring.h"
 #include "repo/packer.h"
@@ -24,27 +25,6 @@
 #include "store/store_mem.h"
 
 enum { PACK_OBJECTS = 700, LOOKUPS = 2000000 };
-
-static void
-must(int rc, const struct err *e)
-{
-    if (rc == -1) {
-        (void)fprintf(stderr, "bench_index: %s\n", e->msg);
-        exit(1);
-    }
-}
-
-/* The id that stands for `i`: as good as random (splitmix64). */
-static void
-make_id(uint64_t i, uint8_t id[OBJECT_ID_BYTES])
-{
-    for (unsigned k = 0; k < 4; k++) {
-        uint64_t z = (i * 4 + k + 1) * UINT64_C(0x9e3779b97f4a7c15);
-        z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-        z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-        put_le64(id + (size_t)8 * k, z ^ z >> 31);
-    }
-}
 
 static void
 fill(struct store *st, const struct keyring *k, uint64_t objects)

@@ -21,6 +21,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "bench.h"
 #include "repo/manifest.h"
 #include "repo/repo.h"
 #include "repo/volume.h"
@@ -31,15 +32,6 @@ enum {
     STEP_BLOCKS = 11,
     FULL_SLOTS = 40 /* more than there are packs in memory */
 };
-
-static void
-must(int rc, const struct err *e)
-{
-    if (rc == -1) {
-        (void)fprintf(stderr, "bench_large: %s\n", e->msg);
-        exit(1);
-    }
-}
 
 static int
 fill(void *cookie, struct slot *s, struct err *e)

@@ -24,6 +24,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/mem.h"
+#include "bench.h"
 #include "crypto/hash.h"
 #include "repo/chunker.h"
 #include "repo/codec.h"
@@ -73,15 +74,6 @@ struct image {
     uint64_t size;
     const char *path;
 };
-
-static void
-must(int rc, const struct err *e)
-{
-    if (rc == -1) {
-        (void)fprintf(stderr, "bench_leaf: %s\n", e->msg);
-        exit(1);
-    }
-}
 
 static void
 open_image(const char *path, struct image *im)

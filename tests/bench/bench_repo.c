@@ -19,6 +19,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/mem.h"
+#include "bench.h"
 #include "repo/manifest.h"
 #include "repo/repo.h"
 #include "repo/volume.h"
@@ -26,15 +27,6 @@
 #include "store/store_mem.h"
 #include "work/cancel.h"
 #include "work/pool.h"
-
-static void
-must(int rc, const struct err *e)
-{
-    if (rc == -1) {
-        (void)fprintf(stderr, "bench_repo: %s\n", e->msg);
-        exit(1);
-    }
-}
 
 struct clocks {
     uint64_t wall_ns;

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "bench.h"
 #include "capture/viewsource.h"
 #include "qcow2/reader.h"
 #include "repo/manifest.h"
@@ -44,15 +45,6 @@ struct cost {
 struct views {
     struct qcow2_view *older, *newer;
 };
-
-static void
-must(int rc, const struct err *e)
-{
-    if (rc == -1) {
-        (void)fprintf(stderr, "bench_savevm: %s\n", e->msg);
-        exit(1);
-    }
-}
 
 static double
 cpu_now(void)

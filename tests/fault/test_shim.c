@@ -19,7 +19,7 @@
 
 #include <cmocka.h>
 
-#include "../unit/store/folder.h"
+#include "../unit/folder.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/file.h"

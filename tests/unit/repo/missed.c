@@ -9,10 +9,10 @@
  * VMKEEP_MISSED_SCHEDULES: how many, instead of 150.
  * VMKEEP_MISSED_SEED: the first of them, instead of a random one.
  */
-#include <dirent.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../folder.h"
 #include "base/file.h"
 #include "cast.h"
 #include "repo/seen.h"
@@ -152,26 +152,7 @@ steal(void)
     counts_of.thefts++;
 }
 
-/* ---- schedules
- * ---------------------------------------------------------------
- */
-
-static void
-remove_all(const char *dir)
-{
-    DIR *d = opendir(dir);
-
-    for (const struct dirent *one = NULL; d && (one = readdir(d));) {
-        CLEANUP(freep) char *path = path_join(dir, one->d_name);
-        if (strcmp(one->d_name, ".") == 0 || strcmp(one->d_name, "..") == 0)
-            continue;
-        if (unlink(path) == -1)
-            remove_all(path);
-    }
-    if (d)
-        (void)closedir(d);
-    (void)rmdir(dir);
-}
+/* ---- schedules ----------------------------------------------------------- */
 
 static void
 begin(uint64_t seed)
@@ -218,7 +199,7 @@ run_schedule(uint64_t seed)
         print_message("# seed %llu: %s\n", (unsigned long long)seed,
                       sim.violation);
     sim_end();
-    remove_all(cache);
+    folder_remove(cache);
     return good;
 }
 

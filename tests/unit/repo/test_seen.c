@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "../folder.h"
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/hex.h"
@@ -193,23 +194,6 @@ find_file(struct world *w)
 }
 
 static void
-remove_all(const char *dir)
-{
-    DIR *d = opendir(dir);
-
-    for (const struct dirent *one = NULL; d && (one = readdir(d));) {
-        CLEANUP(freep) char *path = path_join(dir, one->d_name);
-        if (strcmp(one->d_name, ".") == 0 || strcmp(one->d_name, "..") == 0)
-            continue;
-        if (unlink(path) == -1)
-            remove_all(path);
-    }
-    if (d)
-        (void)closedir(d);
-    (void)rmdir(dir);
-}
-
-static void
 overwrite(const char *path, const void *p, size_t len)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -256,7 +240,7 @@ teardown(void **state)
     free(w->sly);
     store_close(w->fault);
     store_close(w->mem);
-    remove_all(w->dir);
+    folder_remove(w->dir);
     free(w);
     return 0;
 }
@@ -386,7 +370,7 @@ what_was_forgotten_is_never_missed(void **state)
 
     for (unsigned looks = 0; looks < 1U << STATIONS; looks++) {
         unsigned refs_gone = 0;
-        remove_all(w->dir);
+        folder_remove(w->dir);
         assert_listing(w, BACKUPS, 0);
         reopen_in(w, NULL); /* another host */
         retire(w, 0);
@@ -685,7 +669,7 @@ what_is_remembered_is_bounded(void **state)
     CLEANUP(vanished_list_done) struct vanished_list gone = {0};
     enum { MORE = 100 };
 
-    remove_all(w->dir);
+    folder_remove(w->dir);
     reopen(w);
     make_look(&all, 0, SEEN_MAX_REFS + MORE);
     seen_compare(w->f.r, &all, 0, NULL);
@@ -764,7 +748,7 @@ no_writer_loses_what_another_saw(void **state)
     struct group *g = group_new(pool, JOBS);
     struct job jobs[JOBS] = {0};
 
-    remove_all(w->dir);
+    folder_remove(w->dir);
     for (uint32_t i = 0; i < JOBS; i++) {
         jobs[i] = (struct job){.w = w, .number = i};
         assert_ok(repo_open(w->f.st, PASSWORD, &jobs[i].r, e));

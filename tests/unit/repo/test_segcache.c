@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../folder.h"
 #include "base/buf.h"
 #include "base/hex.h"
 #include "packs.h"
@@ -47,23 +48,6 @@ setup(void **state)
     return 0;
 }
 
-static void
-remove_all(const char *dir)
-{
-    DIR *d = opendir(dir);
-
-    for (const struct dirent *one = NULL; d && (one = readdir(d));) {
-        CLEANUP(freep) char *path = xasprintf("%s/%s", dir, one->d_name);
-        if (strcmp(one->d_name, ".") == 0 || strcmp(one->d_name, "..") == 0)
-            continue;
-        if (unlink(path) == -1)
-            remove_all(path);
-    }
-    if (d)
-        (void)closedir(d);
-    (void)rmdir(dir);
-}
-
 static int
 teardown(void **state)
 {
@@ -72,7 +56,7 @@ teardown(void **state)
     store_close(b->st);
     store_close(b->mem);
     keyring_done(&b->keys);
-    remove_all(b->dir);
+    folder_remove(b->dir);
     free(b);
     return 0;
 }

@@ -6,10 +6,10 @@
 
 #include <cmocka.h>
 
+#include "../folder.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "conformance.h"
-#include "folder.h"
 #include "store/store.h"
 #include "store/store_fault.h"
 #include "store/store_mem.h"

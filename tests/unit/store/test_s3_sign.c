@@ -11,10 +11,10 @@
 
 #include <cmocka.h>
 
+#include "../folder.h"
 #include "base/err.h"
 #include "base/file.h"
 #include "base/mem.h"
-#include "folder.h"
 
 /* The examples of "Signature Calculations for the Authorization Header:
  * Transferring Payload in a Single Chunk", Amazon S3 API Reference. */

@@ -8,9 +8,9 @@
 
 #include <cmocka.h>
 
+#include "../folder.h"
 #include "base/err.h"
 #include "base/mem.h"
-#include "folder.h"
 #include "store/store_internal.h"
 
 static void

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* folder: a new folder for a test, in $TMPDIR or /tmp, and its end. */
-#ifndef TESTS_STORE_FOLDER_H
-#define TESTS_STORE_FOLDER_H
+#ifndef TESTS_FOLDER_H
+#define TESTS_FOLDER_H
 
 #include <ftw.h>
 #include <stdio.h>
@@ -31,14 +31,21 @@ folder_remove_entry(const char *path, const struct stat *s, int type,
     return remove(path);
 }
 
-/* Remove it with all that is in it; no link is followed. */
+/* With all that is in it; no link is followed. */
 static inline void
-folder_free(char *path)
+folder_remove(const char *path)
 {
     const int how = FTW_DEPTH | FTW_PHYS;
 
-    if (path && nftw(path, folder_remove_entry, 16, how) != 0) /* NOLINT */
+    if (nftw(path, folder_remove_entry, 16, how) != 0) /* NOLINT */
         perror(path);
+}
+
+static inline void
+folder_free(char *path)
+{
+    if (path)
+        folder_remove(path);
     free(path);
 }
 
