@@ -98,6 +98,7 @@ live_begin_on_best(struct live *l, struct candidates *c, live_judge_fn *judge,
 int
 live_begin_anew(struct live *l, struct err *e)
 {
+    const struct backup_options o = {.nodes_anew = 1};
     struct manifest *again = manifest_new();
 
     memcpy(again->id, l->manifest->id, sizeof(again->id));
@@ -111,7 +112,7 @@ live_begin_anew(struct live *l, struct err *e)
     }
     l->done_bytes = 0;
     backup_abandonp(&l->backup);
-    return backup_begin(l->repo, NULL, l->cancel, &l->backup, e);
+    return backup_begin(l->repo, &o, l->cancel, &l->backup, e);
 }
 
 void

@@ -194,7 +194,8 @@ typedef bool live_judge_fn(struct live *l, const struct manifest *base,
 int live_begin_on_best(struct live *l, struct candidates *c,
                        live_judge_fn *judge, void *cookie, struct err *e);
 /* What it was built on turns out to be damaged: gives up what was stored of it,
- * and begins one that is built on none. */
+ * and begins one that is built on none, and relies on none of the nodes that
+ * are stored: what else of them is damaged nobody knows. */
 int live_begin_anew(struct live *l, struct err *e);
 
 /* live_tracking.c: begins the backup on the one before, where the bitmaps allow

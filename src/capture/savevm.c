@@ -498,6 +498,7 @@ savevm_pull(struct live *l, struct err *e)
     uint64_t begin = clock_mono_ns();
     int rc = pull_disks(l, e);
     if (rc == -1 && may_blame_base(l, e)) {
+        live_warn(l, xasprintf("read in full: %s", e->msg));
         err_clear(e);
         rc = pull_disks_anew(l, e);
     }

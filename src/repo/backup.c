@@ -48,7 +48,7 @@ struct idle_slot {
 struct backup_writer {
     struct repo *repo;     /* borrowed */
     struct cancel *cancel; /* borrowed */
-    bool verify;
+    bool verify, nodes_anew;
     int level;
     uint8_t chunker;
     size_t max_slots;
@@ -151,6 +151,7 @@ backup_begin(struct repo *r, const struct backup_options *o,
     b->level = level;
     b->chunker = chunker;
     b->verify = !(o && o->no_verify);
+    b->nodes_anew = o && o->nodes_anew;
     b->max_slots = u64_max(memory / VOLUME_SLOT_BYTES, SLOTS_MIN);
     (void)pthread_mutex_init(&b->lock, NULL);
     (void)pthread_cond_init(&b->changed, NULL);
@@ -436,7 +437,9 @@ is_ours_to_store(struct backup_writer *b, const uint8_t gid[GID_BYTES],
 
     if (packer_has(b->packer, gid))
         return false;
-    size_t n = index_find(b->repo->index, gid, at);
+    size_t n = type == OBJECT_NODE && b->nodes_anew
+                   ? 0
+                   : index_find(b->repo->index, gid, at);
     for (size_t i = 0; i < n; i++)
         if (at[i].type == type && !sync_condemned(b->sync, at[i].pack)) {
             relied_add(b->relied, &at[i], gid);

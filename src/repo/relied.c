@@ -283,7 +283,9 @@ relied_check(struct relied *r, struct store *st, struct err *e)
                       "%s, which holds data of this backup, is gone from the "
                       "storage",
                       name);
-        rc = err_hint(e, "run \"vmkeep check\", then the backup again");
+        rc = err_hint(e, "run the backup again, and if that fails as well "
+                         "\"vmkeep repair\" before: then what was lost is "
+                         "stored again");
     }
     (void)pthread_mutex_unlock(&r->lock);
     return rc;

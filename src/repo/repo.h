@@ -91,6 +91,8 @@ struct backup_options {
                             * the repository's config says */
     int no_verify;         /* nonzero: what was sealed is not opened again and
                             * compared before it is uploaded */
+    int nodes_anew;        /* nonzero: nodes are stored even if there are such;
+                            * those that were read turned out to be damaged */
     const char *base;      /* id of the backup whose objects the new one takes
                             * over unseen (roots of its volumes), or NULL */
 };
