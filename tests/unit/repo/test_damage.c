@@ -302,6 +302,48 @@ damage_is_confined(void **state)
     assert_int_equal(packs, 2);
 }
 
+/* The first backup again; does it read well? */
+static int
+write_again(struct small *s, const struct backup_options *o, struct err *why)
+{
+    CLEANUP(manifest_freep) struct manifest *m = manifest_new();
+    struct backup_writer *b = NULL;
+    struct volume_root root = {0};
+    struct backup_stats stats;
+
+    assert_ok(backup_begin(s->f.r, o, s->f.cancel, &b, e));
+    assert_ok(write_volume(b, "disk/vda", s->p[0], s->size, &root, e));
+    backup_get_stats(b, &stats);
+    assert_int_equal(stats.new_bytes, 0); /* its leaves are there */
+    manifest_add_volume(m, "disk/vda", &root);
+    assert_ok(backup_commit(&b, m, e));
+    return compare_volume(s->f.r, &root, s->p[0], why);
+}
+
+/* Who knows of damaged nodes has them stored again, and reads those. */
+static void
+nodes_are_stored_anew(void **state)
+{
+    const struct backup_options anew = {.nodes_anew = 1};
+    struct small *s = *state;
+    struct err why = {0};
+
+    for (size_t i = 0; i < s->n; i++) {
+        if (strncmp(s->names[i], "packs/m/", 8) != 0)
+            continue;
+        uint8_t *p = s->bytes[i].p;
+        for (size_t at = 40 + get_le32(p + 20); at < s->bytes[i].len; at++)
+            p[at] ^= 1;
+        restore_object(s, i);
+    }
+    fixture_reopen(&s->f);
+    assert_int_equal(write_again(s, NULL, &why), -1);
+    assert_int_equal(why.code, ERR_CORRUPT);
+    err_clear(&why);
+    if (write_again(s, &anew, &why) != 0)
+        fail_msg("%s", why.msg);
+}
+
 /* With an unreadable ref nobody can say which backup is the latest. */
 static void
 latest_is_never_guessed(void **state)
@@ -334,7 +376,8 @@ main(void)
         TEST(the_undamaged_is_read),        TEST(flipped_bits_are_detected),
         TEST(cut_objects_are_detected),     TEST(longer_objects_are_detected),
         TEST(swapped_objects_are_detected), TEST(missing_objects_are_detected),
-        TEST(damage_is_confined),           TEST(latest_is_never_guessed),
+        TEST(damage_is_confined),           TEST(nodes_are_stored_anew),
+        TEST(latest_is_never_guessed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
