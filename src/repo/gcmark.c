@@ -503,7 +503,19 @@ count_live(struct gc *g, const uint8_t gid[GID_BYTES], uint32_t number,
     g->packs[number].live += len;
 }
 
-/* The fuller of two packs keeps it: the other may become empty. */
+/* Whoever stored it although there was one may have known that one to be
+ * damaged, so the newer copy is kept; else that in the fuller pack: the other
+ * may become empty. */
+static bool
+is_better(const struct gc_pack *p, const struct gc_pack *best)
+{
+    if (p->stored_ns != best->stored_ns)
+        return p->stored_ns > best->stored_ns;
+    if (p->live != best->live)
+        return p->live > best->live;
+    return memcmp(p->name, best->name, PACK_NAME_BYTES) < 0;
+}
+
 static void
 choose_keeper(struct gc *g, const uint8_t gid[GID_BYTES], uint32_t number,
               uint32_t len)
@@ -513,12 +525,10 @@ choose_keeper(struct gc *g, const uint8_t gid[GID_BYTES], uint32_t number,
     (void)len;
     if (!keeper)
         return;
-    const struct gc_pack *p = &g->packs[number], *best = &g->packs[*keeper];
-    if (p->condemned && RULE(second_copy)) /* it is no copy to count on */
-        return;
-    if (*keeper == GC_NO_KEEPER || p->live > best->live ||
-        (p->live == best->live &&
-         memcmp(p->name, best->name, PACK_NAME_BYTES) < 0))
+    if (g->packs[number].condemned && RULE(second_copy))
+        return; /* it is no copy to count on */
+    if (*keeper == GC_NO_KEEPER ||
+        is_better(&g->packs[number], &g->packs[*keeper]))
         *keeper = number;
 }
 

@@ -349,7 +349,6 @@ save_changes(struct source *s, const char *base, const struct volume_root *root,
     assert_true(reached == DISK_MAX);
     assert_ok(volume_end(&v, out, e));
     CLEANUP(manifest_freep) struct manifest *m = manifest_new();
-    m->machine = xstrdup("web");
     manifest_add_volume(m, "disk/a", out);
     assert_ok(backup_commit(&b, m, e));
     return qcow2_view_read_bytes(older) + qcow2_view_read_bytes(newer);

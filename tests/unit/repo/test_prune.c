@@ -87,6 +87,53 @@ what_two_backups_share_stays(void **state)
     assert_readable(w, 1);
 }
 
+static int
+note_name(void *cookie, const char *name, const struct store_stat *stat,
+          struct err *e)
+{
+    (void)stat, (void)e;
+    (void)snprintf(cookie, NAME_MAX_LEN, "%s", name);
+    return 0;
+}
+
+/* Of two copies the newer one: who stored it may have known the older one to be
+ * damaged, as the nodes of a backup that was begun anew. */
+static void
+the_newer_copy_stays(void **state)
+{
+    const struct backup_options anew = {.nodes_anew = 1};
+    struct world *w = *state;
+    char old[NAME_MAX_LEN] = "";
+    struct store_stat stat = {0};
+    struct err why = {0};
+
+    for (int i = 0; i < 2; i++) { /* at first with another volume's node */
+        CLEANUP(manifest_freep) struct manifest *m = manifest_new();
+        struct backup_writer *b = NULL;
+        fixture_reopen(&w->f);
+        assert_ok(
+            backup_begin(w->f.r, i == 0 ? NULL : &anew, w->f.cancel, &b, e));
+        for (int k = 0; k < 2 - i; k++) {
+            const char *name = k == 0 ? "disk/a" : "disk/b";
+            assert_ok(write_volume(b, name, w->p[k], SIZE, &w->roots[k], e));
+            manifest_add_volume(m, name, &w->roots[k]);
+        }
+        assert_ok(backup_commit(&b, m, e));
+        if (i == 0)
+            assert_ok(store_list(w->f.st, "packs/m/", note_name, old, e));
+        vclock_pass_hours(1);
+    }
+    assert_int_equal(usage_of(w->f.st, "packs/m/").objects, 2);
+    assert_int_equal(store_stat(w->f.st, old, &stat, &why), 1);
+    for (int day = 0; day < 30; day++) {
+        vclock_pass_hours(24);
+        (void)prune(w);
+    }
+    assert_int_equal(store_stat(w->f.st, old, &stat, &why), 0);
+    assert_readable(w, 0);
+    assert_readable(w, 1);
+}
+
 /* A pack that is mostly garbage is emptied into a new one. */
 static void
 packs_that_are_mostly_garbage_are_repacked(void **state)
@@ -530,6 +577,7 @@ main(void)
         TEST(a_retired_backup_goes_in_two_graces),
         TEST(nothing_is_left_behind),
         TEST(what_two_backups_share_stays),
+        TEST(the_newer_copy_stays),
         TEST(packs_that_are_mostly_garbage_are_repacked),
         TEST(many_segments_become_one),
         TEST(many_packs_are_all_seen),
