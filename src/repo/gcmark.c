@@ -504,13 +504,16 @@ count_live(struct gc *g, const uint8_t gid[GID_BYTES], uint32_t number,
 }
 
 /* Whoever stored it although there was one may have known that one to be
- * damaged, so the newer copy is kept; else that in the fuller pack: the other
- * may become empty. */
+ * damaged, so the newer copy is kept, by the second, as some storages tell it;
+ * else that in the fuller pack: the other may become empty. */
 static bool
 is_better(const struct gc_pack *p, const struct gc_pack *best)
 {
-    if (p->stored_ns != best->stored_ns)
-        return p->stored_ns > best->stored_ns;
+    int64_t s = p->stored_ns / GC_NS_PER_S;
+    int64_t best_s = best->stored_ns / GC_NS_PER_S;
+
+    if (s != best_s)
+        return s > best_s;
     if (p->live != best->live)
         return p->live > best->live;
     return memcmp(p->name, best->name, PACK_NAME_BYTES) < 0;
