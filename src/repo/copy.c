@@ -33,6 +33,7 @@ struct copying {
     struct manifest *copy;
     struct progress progress;
     uint64_t before_bytes; /* of the volumes that are done */
+    bool begins_anew;      /* the base turned out to be damaged */
 };
 
 static void
@@ -276,7 +277,8 @@ write_copy(struct copying *c, const struct copy_item *item,
            struct copy_result *out, struct err *e)
 {
     const struct backup_options options = {.base = c->base ? c->base->copy->id
-                                                           : NULL};
+                                                           : NULL,
+                                           .nodes_anew = c->begins_anew};
 
     c->copy = manifest_new();
     c->before_bytes = 0;
@@ -381,6 +383,7 @@ copy_backup(struct repo *from, struct repo *to, struct copy_plan *p, size_t i,
         if (rc == -1 && may_do_without(e->code)) {
             err_clear(e);
             rc = 0;
+            c.begins_anew = true;
         }
     }
     if (rc == 0) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """copy: backups in another repository, with other keys."""
+import glob
 import json
 import os
 import random
@@ -290,24 +291,54 @@ def test_damage(box):
     there(box, to, 'check', '--read-data')
 
 
-def test_base_is_damaged(box):
-    """What it would be made on is damaged: all is copied"""
+def lose_nodes(repo):
+    for path in glob.glob(repo + '/packs/m/*/*'):
+        os.remove(path)
+
+
+def damage_nodes(repo):
+    """Behind the table of what is in a pack (docs/format/pack.md)."""
+    for path in glob.glob(repo + '/packs/m/*/*'):
+        with open(path, 'r+b') as f:
+            data = bytearray(f.read())
+            table = int.from_bytes(data[20:24], 'little')
+            for at in range(40 + table, len(data), 16):
+                data[at] ^= 1
+            f.seek(0)
+            f.write(data)
+
+
+def base_fails(box, harm, repair):
     box.repository()
     to = second(box)
-    path = image(box, 'web.raw', 9, 8)
+    path = image(box, 'web.raw', 9)
     first = save(box, path)
     copy(box, to)
     patch(path, MIB, b'x' * 5000)
     save(box, path)
-    for where, _, names in os.walk(to + '/packs/m'):
-        for n in names:
-            os.remove(os.path.join(where, n))
-    there(box, to, 'repair', code=4)
+    harm(to)
+    if repair:
+        there(box, to, 'repair', code=4)
     done, s = copy(box, to)
     assert (s['copied'], s['there']) == (1, 1) and 'base' not in done[0], s
     assert restored(box, to, 'latest', 'out') == content(path)
     assert first in {b['origin']['backup']
                      for b in there(box, to, 'list', '--json').json()}
+
+
+def test_base_is_lost(box):
+    """What it would be made on is lost: all is copied"""
+    base_fails(box, lose_nodes, repair=True)
+
+
+def test_base_is_gone(box):
+    """... is gone, and nobody has said so yet"""
+    base_fails(box, lose_nodes, repair=False)
+
+
+def test_base_is_damaged(box):
+    """... is damaged"""
+    base_fails(box, damage_nodes, repair=False)
 
 
 def test_killed(box):
