@@ -24,7 +24,7 @@ struct copies {
     struct copy_plan plan;
     struct cancel *cancel;
     size_t wanted, there, forgotten; /* as the plan has it at first */
-    size_t copied, failed;
+    size_t copied, failed, warned;
     uint64_t new_bytes, stored_bytes;
     enum err_code first; /* why one failed */
 };
@@ -106,8 +106,8 @@ outcome_so_far(const struct copies *k)
 {
     if (k->failed > 0 && k->copied == 0 && k->there == 0)
         return (int)outcome_of(k->first);
-    if (k->failed > 0 || k->plan.sealed > 0 || k->plan.source.code != ERR_OK ||
-        k->plan.target.code != ERR_OK)
+    if (k->failed > 0 || k->warned > 0 || k->plan.sealed > 0 ||
+        k->plan.source.code != ERR_OK || k->plan.target.code != ERR_OK)
         return OUTCOME_PARTLY;
     return OUTCOME_DONE;
 }
@@ -220,6 +220,13 @@ copy_item(struct copies *k, size_t i, struct err *e)
     k->new_bytes += r.new_bytes;
     k->stored_bytes += r.stored_bytes;
     report_one(k, item, &r, clock_mono_ns() - start);
+    if (r.damage.code != ERR_OK) {
+        k->warned++;
+        out_warning(&k->cli->out,
+                    "backup %.*s was copied as a whole: the one before is "
+                    "damaged, here or there: %s; run `vmkeep check` on both",
+                    SHORT_ID, item->id, r.damage.msg);
+    }
     return 0;
 }
 

@@ -372,6 +372,7 @@ copy_backup(struct repo *from, struct repo *to, struct copy_plan *p, size_t i,
     struct copying c = {.from = from, .to = to, .options = o, .cancel = cancel};
     struct copy_item *item = &p->items[i];
     struct copy_result result = {0};
+    struct err damage = {0};
 
     if (backup_find(from, item->id, &original, e) == -1)
         return -1;
@@ -381,6 +382,8 @@ copy_backup(struct repo *from, struct repo *to, struct copy_plan *p, size_t i,
         c.base = &base;
         rc = try_copy(&c, item, &result, e) == -1 ? -1 : 1;
         if (rc == -1 && may_do_without(e->code)) {
+            if (e->code == ERR_CORRUPT)
+                damage = *e;
             err_clear(e);
             rc = 0;
             c.begins_anew = true;
@@ -388,7 +391,7 @@ copy_backup(struct repo *from, struct repo *to, struct copy_plan *p, size_t i,
     }
     if (rc == 0) {
         c.base = NULL;
-        result = (struct copy_result){0};
+        result = (struct copy_result){.damage = damage};
         rc = try_copy(&c, item, &result, e);
     }
     if (rc == -1)

@@ -94,6 +94,8 @@ struct copy_result {
     uint64_t read_bytes, new_bytes, stored_bytes; /* as in backup_stats, of
                                                    * which the first were read
                                                    * from the source */
+    struct err damage; /* what it was to be made against was damaged, in the
+                        * source or in the target, so all was copied */
 };
 
 /*

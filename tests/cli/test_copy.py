@@ -319,8 +319,12 @@ def base_fails(box, harm, repair):
     harm(to)
     if repair:
         there(box, to, 'repair', code=4)
-    done, s = copy(box, to)
-    assert (s['copied'], s['there']) == (1, 1) and 'base' not in done[0], s
+    r = ok(box, 'copy', '--to', to, '--json', '--no-progress', code=3)
+    assert 'the one before is damaged' in r.err, r.err
+    *done, s = r.json_lines()
+    assert (s['copied'], s['there']) == (1, 1), s
+    copied, = [x for x in done if x['type'] == 'copied']
+    assert 'base' not in copied, copied
     assert restored(box, to, 'latest', 'out') == content(path)
     assert first in {b['origin']['backup']
                      for b in there(box, to, 'list', '--json').json()}
