@@ -8,6 +8,9 @@
  * before the pause: its bitmaps take QEMU a tenth of a second for a TiB.  With
  * disks in I/O threads QEMU before 9.0 aborts then, and all is done in the
  * pause.
+ *
+ * The access node is added before the guest runs again: QEMU waits then for all
+ * that the filter is writing to the scratch folder, in its main loop.
  */
 #include <jansson.h>
 #include <stdlib.h>
@@ -24,7 +27,8 @@ struct under_way {
     struct live *live;
     struct ticket {
         uint64_t number;
-        const struct live_disk *disk; /* or NULL: of all */
+        const struct live_disk *disk; /* or NULL: of all, and then */
+        const char *what_fails;
     } * tickets;
     size_t n;
 };
@@ -38,6 +42,13 @@ begin(struct live *l)
     return u;
 }
 
+static void
+note(struct under_way *u, uint64_t number, const struct live_disk *d,
+     const char *what_fails)
+{
+    u->tickets[u->n++] = (struct ticket){number, d, what_fails};
+}
+
 static int
 send(struct under_way *u, const struct live_disk *d, const char *command,
      json_t *args, struct err *e)
@@ -46,7 +57,7 @@ send(struct under_way *u, const struct live_disk *d, const char *command,
 
     if (qmp_send(u->live->qmp, command, args, &number, e) == -1)
         return -1;
-    u->tickets[u->n++] = (struct ticket){number, d};
+    note(u, number, d, NULL);
     return 0;
 }
 
@@ -62,7 +73,7 @@ end(struct under_way *u, int rc, struct err *e)
         if (qmp_redeem(u->live->qmp, t->number, NULL, its) == 0)
             continue;
         rc = t->disk ? err_wrap(its, "cannot arm disk %s", t->disk->disk->name)
-                     : err_wrap(its, "changes cannot be tracked");
+                     : err_wrap(its, "%s", t->what_fails);
     }
     free(u->tickets);
     return rc;
@@ -110,6 +121,13 @@ live_add_filters(struct live *l, struct err *e)
     return end(&u, rc, e);
 }
 
+/* Without a RAM stream to wait for there is no better time. */
+static bool
+opens_early(const struct live *l)
+{
+    return l->arms_late || l->disks_only;
+}
+
 int
 live_arm(struct live *l, struct err *e)
 {
@@ -120,25 +138,29 @@ live_arm(struct live *l, struct err *e)
         uint64_t number = 0;
         rc = live_send_tracking(l, &number, e);
         if (rc == 0)
-            u.tickets[u.n++] = (struct ticket){number, NULL};
+            note(&u, number, NULL, "changes cannot be tracked");
     }
     for (size_t i = 0; rc == 0 && i < l->n_disks; i++) {
         const struct live_disk *d = &l->disks[i];
         if ((l->arms_late && send_filter(&u, d, e) == -1) ||
             send_insertion(&u, d, e) == -1 ||
-            (l->arms_late && send_access(&u, d, e) == -1))
+            (opens_early(l) && send_access(&u, d, e) == -1))
             rc = -1;
     }
     return end(&u, rc, e);
 }
 
 int
-live_add_accesses(struct live *l, struct err *e)
+live_start_stream(struct live *l, const char *uri, struct err *e)
 {
     struct under_way u = begin(l);
-    int rc = 0;
+    uint64_t number = 0;
+    int rc =
+        qmp_send(l->qmp, "migrate", json_pack("{s:s}", "uri", uri), &number, e);
 
-    for (size_t i = 0; !l->arms_late && rc == 0 && i < l->n_disks; i++)
+    if (rc == 0)
+        note(&u, number, NULL, "the RAM stream cannot be started");
+    for (size_t i = 0; !opens_early(l) && rc == 0 && i < l->n_disks; i++)
         rc = send_access(&u, &l->disks[i], e);
     return end(&u, rc, e);
 }

@@ -214,11 +214,11 @@ void live_settle_tracking(struct live *l);
 int live_prepare(struct live *l, struct err *e);
 
 /* live_arm.c: the filters, through which a disk can be read as it was.  Made
- * before the pause, put in front of the disks in it (which is the instant), and
- * opened for reading after it. */
+ * before the pause, and put in front of the disks in it (which is the instant).
+ * While QEMU touches all RAM, the disks are opened for reading. */
 int live_add_filters(struct live *l, struct err *e);
 int live_arm(struct live *l, struct err *e);
-int live_add_accesses(struct live *l, struct err *e);
+int live_start_stream(struct live *l, const char *uri, struct err *e);
 
 /* live_fuse.c: reading the disks through exports of QEMU's that are files.
  * Slower than NBD, and no bitmaps; for a QEMU that no NBD client may leave. */

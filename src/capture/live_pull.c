@@ -236,8 +236,6 @@ live_pull(struct live *l, struct err *e)
     l->total_bytes = l->disks_only ? 0 : l->machine->ram_bytes;
     for (size_t i = 0; i < l->n_disks; i++)
         l->total_bytes += l->disks[i].disk->size_bytes;
-    if (live_add_accesses(l, e) == -1)
-        return -1;
     for (size_t i = 0; i < l->n_disks; i++)
         if (!l->by_fuse && export_disk(l, &l->disks[i], e) == -1)
             return err_wrap(e, "disk %s of machine %s", l->disks[i].disk->name,

@@ -75,7 +75,7 @@ start_stream(struct live *l, struct err *e)
 
     label_make(name, l->intent->run, LABEL_STREAM_FD, 0);
     uri = xasprintf("fd:%s", name);
-    return qmp_run(l->qmp, "migrate", json_pack("{s:s}", "uri", uri), NULL, e);
+    return live_start_stream(l, uri, e);
 }
 
 /* Has QEMU said that the stream failed? */
