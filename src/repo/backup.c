@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "repo/chunker.h"
+#include "repo/fetch.h"
 #include "repo/gidset.h"
 #include "repo/index.h"
 #include "repo/manifest.h"
@@ -437,9 +438,9 @@ is_ours_to_store(struct backup_writer *b, const uint8_t gid[GID_BYTES],
 
     if (packer_has(b->packer, gid))
         return false;
-    size_t n = type == OBJECT_NODE && b->nodes_anew
-                   ? 0
-                   : index_find(b->repo->index, gid, at);
+    bool anew = (type == OBJECT_NODE && b->nodes_anew) ||
+                fetch_has_failed(b->repo->fetch, gid);
+    size_t n = anew ? 0 : index_find(b->repo->index, gid, at);
     for (size_t i = 0; i < n; i++)
         if (at[i].type == type && !sync_condemned(b->sync, at[i].pack)) {
             relied_add(b->relied, &at[i], gid);

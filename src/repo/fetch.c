@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/hex.h"
 #include "base/mem.h"
+#include "repo/gidset.h"
 #include "repo/index.h"
 #include "repo/keyring.h"
 #include "repo/ranges.h"
@@ -36,6 +37,7 @@ struct fetch {
     struct fetched_node *nodes;
     unsigned n_nodes;
     uint64_t uses;
+    struct gidset damaged;
 };
 
 struct fetch *
@@ -69,6 +71,7 @@ fetch_free(struct fetch *f)
         free(n);
     }
     ranges_free(f->ranges);
+    gidset_done(&f->damaged);
     (void)pthread_mutex_destroy(&f->lock);
     free(f);
 }
@@ -261,7 +264,21 @@ fetch_one(struct fetch *f, struct sealer *s, struct wanted *w, struct err *e)
     }
     if (e->code == ERR_NOENT) /* to who reads a backup, that is damage */
         e->code = ERR_CORRUPT;
+    if (e->code == ERR_CORRUPT) {
+        (void)pthread_mutex_lock(&f->lock);
+        (void)gidset_add(&f->damaged, w->name.id);
+        (void)pthread_mutex_unlock(&f->lock);
+    }
     return -1;
+}
+
+bool
+fetch_has_failed(struct fetch *f, const uint8_t gid[GID_BYTES])
+{
+    (void)pthread_mutex_lock(&f->lock);
+    bool has = gidset_has(&f->damaged, gid);
+    (void)pthread_mutex_unlock(&f->lock);
+    return has;
 }
 
 /* ---- nodes ----------------------------------------------------------- */

@@ -14,6 +14,7 @@
 #ifndef REPO_FETCH_H
 #define REPO_FETCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -61,5 +62,8 @@ typedef void fetch_spread_fn(void *cookie, size_t number, const uint8_t *p);
 int fetch_leaves(struct fetch *f, const struct fetch_leaf *leaves, size_t n,
                  fetch_spread_fn *spread, void *cookie, size_t *out_failed,
                  struct err *e);
+
+/* Was the object asked for, and found damaged or gone wherever it is? */
+bool fetch_has_failed(struct fetch *f, const uint8_t gid[GID_BYTES]);
 
 #endif
