@@ -9,9 +9,8 @@
 #include <stdio.h>
 
 #include "base/buf.h"
-#include "fixture.h"
+#include "maintain.h"
 #include "repo/checker.h"
-#include "repo/forget.h"
 #include "repo/lost.h"
 #include "repo/notice.h"
 
@@ -116,19 +115,15 @@ damaged_new(uint64_t size, void (*fill)(uint8_t *p, int i))
 static inline void
 damaged_notices(struct damaged *d)
 {
-    CLEANUP(forget_plan_done) struct forget_plan plan = {0};
     CLEANUP(buf_done) struct buf b = buf_of(CONDEMNED_MAX_BYTES);
     struct condemned_entry entry = {.kind = CONDEMNED_DATA};
     struct condemned list = {.time_ns = 5, .entries = &entry, .n = 1};
     struct lost_item lost = {.kind = LOST_DATA_PACK};
-    const char *id = d->ids[0];
     char name[NAME_MAX_LEN];
-    size_t n = 0;
 
     memset(entry.sum, 7, sizeof(entry.sum));
     memset(lost.name, 8, sizeof(lost.name));
-    assert_ok(forget_by_name(d->f.r, &id, 1, &plan, e));
-    assert_ok(forget_carry_out(d->f.r, &plan, d->f.cancel, &n, e));
+    fixture_retire(&d->f, d->ids[0]);
     name_condemned(list.time_ns, list.id, name);
     assert_ok(condemned_pack(&list, &d->f.r->keys, &b, e));
     assert_ok(store_put(d->f.st, name, b.p, b.len, e));

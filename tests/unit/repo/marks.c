@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What maintenance finds alive, counted in another way, with so little room for
  * what waits to be marked that it takes many rounds. */
-#include "repo/forget.h"
+#include "maintain.h"
 #include "repo/index.h"
-#include "repo/prune.h"
 #include "repo/rules.h"
 #include "repo/walk.h"
 #include "vclock.h"
@@ -82,12 +81,8 @@ count(struct world *w, int n)
 static struct prune_result
 prune(struct world *w)
 {
-    const struct prune_options o = {.max_repack_bytes = UINT64_MAX};
-    struct prune_result r = {0};
-
     fixture_reopen(&w->f);
-    assert_ok(repo_prune(w->f.r, &o, w->f.cancel, &r, e));
-    return r;
+    return fixture_prune(&w->f);
 }
 
 /* Backups that have most in common, and the same objects in many segments. */

@@ -7,8 +7,7 @@
 #define TESTS_REPO_PRUNEFIXTURE_H
 
 #include "base/buf.h"
-#include "repo/forget.h"
-#include "repo/prune.h"
+#include "maintain.h"
 #include "vclock.h"
 
 enum { SIZE = 900 << 10 };
@@ -61,25 +60,14 @@ back_up(struct world *w, int i)
 static void
 retire(struct world *w, int i)
 {
-    CLEANUP(forget_plan_done) struct forget_plan plan = {0};
-    const char *name = w->ids[i];
-    size_t n = 0;
-
-    assert_ok(forget_by_name(w->f.r, &name, 1, &plan, e));
-    assert_int_equal(plan.n, 1);
-    assert_ok(forget_carry_out(w->f.r, &plan, w->f.cancel, &n, e));
-    assert_int_equal(n, 1);
+    fixture_retire(&w->f, w->ids[i]);
 }
 
 static struct prune_result
 prune(struct world *w)
 {
-    const struct prune_options o = {.max_repack_bytes = UINT64_MAX};
-    struct prune_result r = {0};
-
     fixture_reopen(&w->f);
-    assert_ok(repo_prune(w->f.r, &o, w->f.cancel, &r, e));
-    return r;
+    return fixture_prune(&w->f);
 }
 
 static void

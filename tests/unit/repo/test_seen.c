@@ -10,11 +10,10 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/hex.h"
+#include "maintain.h"
 #include "repo/checker.h"
-#include "repo/forget.h"
 #include "repo/lost.h"
 #include "repo/notice.h"
-#include "repo/prune.h"
 #include "sly.h"
 #include "store/store_fault.h"
 #include "work/pool.h"
@@ -154,23 +153,7 @@ remove_ref(struct world *w, int i)
 static void
 retire(struct world *w, int i)
 {
-    CLEANUP(forget_plan_done) struct forget_plan plan = {0};
-    const char *name = w->ids[i];
-    size_t n = 0;
-
-    assert_ok(forget_by_name(w->f.r, &name, 1, &plan, e));
-    assert_ok(forget_carry_out(w->f.r, &plan, w->f.cancel, &n, e));
-    assert_int_equal(n, 1);
-}
-
-static struct prune_result
-prune(struct world *w)
-{
-    const struct prune_options o = {.max_repack_bytes = UINT64_MAX};
-    struct prune_result r = {0};
-
-    assert_ok(repo_prune(w->f.r, &o, w->f.cancel, &r, e));
-    return r;
+    fixture_retire(&w->f, w->ids[i]);
 }
 
 /* ---- the file -------------------------------------------------------------
@@ -382,7 +365,7 @@ what_was_forgotten_is_never_missed(void **state)
             static const int64_t hours[STATIONS] = {60, 43, 40, 33, 20};
             vclock.now_ns += hours[at] * HOUR_NS;
             reopen_in(w, NULL);
-            refs_gone += (unsigned)prune(w).refs_deleted;
+            refs_gone += (unsigned)fixture_prune(&w->f).refs_deleted;
             if (looks >> at & 1)
                 assert_listing(w, BACKUPS - 1, 0);
         }
@@ -415,10 +398,10 @@ not_a_moment_too_long(void **state)
     w->sly->hides[0] = '\0';
     vclock.now_ns = marked_ns + REF_NS;
     reopen_in(w, NULL);
-    assert_int_equal(prune(w).refs_deleted, 1);
+    assert_int_equal(fixture_prune(&w->f).refs_deleted, 1);
     vclock.now_ns += GRACE_NS;
     reopen_in(w, NULL);
-    (void)prune(w);
+    (void)fixture_prune(&w->f);
     assert_int_equal(usage_of(w->mem, "retired/").objects, 0);
     vclock_skew_ns = -DOUBT_NS;
     assert_true(vclock.now_ns - DOUBT_NS - seen_ns == KEEP_NS + 1);
