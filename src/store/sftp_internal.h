@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of sftp_session.h share: sftp_session.c has the connection,
- * its packets and single requests, sftp_trips.c what has several under way.
+ * What the files of sftp_session.h share: sftp_session.c has the packets and
+ * single requests, sftp_trips.c what has several under way.
  */
 #ifndef STORE_SFTP_INTERNAL_H
 #define STORE_SFTP_INTERNAL_H
@@ -9,11 +9,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "base/buf.h"
-#include "base/clock.h"
 #include "base/cursor.h"
+#include "store/sftp_connection.h"
 #include "store/sftp_session.h"
 
 enum packet {
@@ -53,18 +52,14 @@ enum {
 };
 
 struct sftp {
-    pid_t pid;
-    int fd;   /* ssh's standard input and output */
-    int said; /* its standard error */
-    uint64_t stall_ms;
+    struct sftp_stream *stream;
     struct cancel *cancel;  /* borrowed, or NULL */
     struct rate *up, *down; /* borrowed, or NULL */
-    bool cancelled;         /* it was seen to be raised ... */
-    struct deadline end;    /* ... and this is the end then */
-    char *address, *host;
-    uint32_t next_id;
+    uint32_t last_id;
     bool has_fsync, has_statvfs;
-    struct buf out, in;
+    struct buf out;   /* to be sent ... */
+    unsigned packets; /* ... and how many that is */
+    struct sftp_packet *in;
     char *message;
     uint32_t later[SFTP_LATER_MAX]; /* ids of what is closed without waiting */
     size_t n_later;
@@ -76,10 +71,10 @@ struct reply {
     struct cursor body;
 };
 
-/* A packet of this type: where it is in s->out.  Then what it says, then
- * sftp_packet_end, then sftp_flush. */
-size_t sftp_packet(struct sftp *s, enum packet type, uint32_t id);
-/* With the next id, and the path, or the handle. */
+/* A packet of this type, whose id is s->last_id: where it is in s->out.  Then
+ * what it says, then sftp_packet_end, then sftp_flush. */
+size_t sftp_packet(struct sftp *s, enum packet type);
+/* With the path, or the handle. */
 size_t sftp_packet_path(struct sftp *s, enum packet type, const char *path);
 size_t sftp_packet_handle(struct sftp *s, enum packet type,
                           const struct sftp_handle *h);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sftp_session: one SFTP connection, spoken to by the user's own ssh.
+ * sftp_session: one who speaks SFTP with a host, by the user's own ssh.
  *
  * Source: draft-ietf-secsh-filexfer-02 (SFTP version 3), which is what OpenSSH
  * speaks, and PROTOCOL in OpenSSH for fsync@openssh.com.
@@ -13,7 +13,9 @@
  * Trips:   a distant server takes long to answer, so what does not depend on an
  *          answer is not kept until it is there.  A server must do requests of
  *          one file in the order that they come in (draft, section 6.1).
- * Threads: one at a time.
+ * Sharing: several sessions speak over one connection at a time, and what
+ *          breaks it breaks them all.
+ * Threads: a session is used by one at a time.
  */
 #ifndef STORE_SFTP_SESSION_H
 #define STORE_SFTP_SESSION_H
@@ -33,6 +35,8 @@ enum {
     SFTP_HANDLE_MAX = 256, /* the draft's limit */
     SFTP_CHUNK = 32 << 10, /* of a read or write: any server takes it */
     SFTP_WINDOW = 64,      /* requests under way */
+    SFTP_UNDER_WAY_MAX = SFTP_WINDOW * (SFTP_CHUNK + 1024), /* bytes of them */
+    SFTP_STREAMS_MAX = 16, /* sessions that share a connection */
     SFTP_FOLDERS_MAX = 16  /* made at a time */
 };
 
@@ -63,12 +67,18 @@ struct sftp_handle {
     uint32_t len;
 };
 
-/* `address` is for messages.  The command is VMKEEP_SSH_COMMAND, to the shell,
- * or ssh.  `cancel` as in sftp_begin. */
+/* With a connection of its own.  `address` is for messages; given up so long
+ * after `cancel` was raised, which may be NULL. */
 int sftp_open(const struct sftp_address *where, const char *address,
-              uint64_t stall_ms, struct cancel *cancel, struct sftp **out,
-              struct err *e);
-void sftp_close(struct sftp *s); /* NULL is allowed */
+              uint64_t stall_ms, struct cancel *cancel, uint64_t grace_ms,
+              struct sftp **out, struct err *e);
+/* Another one on the connection of this one; NULL if it has as many as it may
+ * have. */
+struct sftp *sftp_join(struct sftp *other);
+/* NULL is allowed.  The last one of a connection waits until it has ended. */
+void sftp_close(struct sftp *s);
+/* It will be closed: what can be done for that without waiting. */
+void sftp_hang_up(struct sftp *s);
 
 /* A new operation begins, to be cut short STORE_GRACE_MS after `cancel` was
  * raised; what it sends and receives keeps to these rates.  All are borrowed
@@ -91,7 +101,6 @@ int sftp_close_handle(struct sftp *s, const struct sftp_handle *h,
 /* Of what was only read: nobody waits for the answer.  -1 if it is broken. */
 int sftp_close_later(struct sftp *s, const struct sftp_handle *h,
                      struct err *e);
-int sftp_make_folder(struct sftp *s, const char *path, struct err *e);
 int sftp_remove(struct sftp *s, const char *path, struct err *e);
 /* Never replaces what is there (draft, section 6.5). */
 int sftp_rename(struct sftp *s, const char *from, const char *to,
@@ -107,6 +116,17 @@ int sftp_space(struct sftp *s, const char *path, uint64_t *out_free,
  * first, or -1. */
 int sftp_look(struct sftp *s, const char *path, struct sftp_attrs *out,
               const char *place, int *out_place, struct err *e);
+
+/* Look at `path` as sftp_look does, and remove it, whatever it is but a folder:
+ * the status of that in *out_removed.  The server looks first (draft, section
+ * 6.1). */
+int sftp_look_remove(struct sftp *s, const char *path, struct sftp_attrs *out,
+                     const char *place, int *out_place, int *out_removed,
+                     struct err *e);
+
+/* Outer ones first; which of them could be made is not told.  0, or -1. */
+int sftp_make_folders(struct sftp *s, char *const *paths, size_t n,
+                      struct err *e);
 
 /* What a new file needs, in one trip: look at the name that it will have, make
  * these folders, as far as they are missing, and create it under another name.

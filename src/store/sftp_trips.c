@@ -42,7 +42,7 @@ put_question(struct sftp *s, struct trip *t, size_t at)
     struct question *q = &t->q[t->n++];
 
     sftp_packet_end(s, at);
-    *q = (struct question){.id = s->next_id - 1};
+    *q = (struct question){.id = s->last_id};
     return q;
 }
 
@@ -134,6 +134,31 @@ sftp_look(struct sftp *s, const char *path, struct sftp_attrs *out,
 }
 
 int
+sftp_look_remove(struct sftp *s, const char *path, struct sftp_attrs *out,
+                 const char *place, int *out_place, int *out_removed,
+                 struct err *e)
+{
+    struct sftp_attrs a, ignored;
+    struct trip t = {0};
+    struct question *looked =
+        put_question(s, &t, sftp_packet_path(s, LSTAT, path));
+
+    looked->attrs = &a;
+    struct question *there =
+        put_question(s, &t, sftp_packet_path(s, LSTAT, place));
+    there->attrs = &ignored;
+    struct question *removed =
+        put_question(s, &t, sftp_packet_path(s, REMOVE, path));
+    if (make_trip(s, &t, e) == -1)
+        return -1;
+    *out_place = there->status;
+    *out_removed = removed->status;
+    if (looked->status == SFTP_OK)
+        *out = a;
+    return looked->status;
+}
+
+int
 sftp_open_object(struct sftp *s, const char *path, struct sftp_handle *out,
                  const char *place, int *out_place, struct err *e)
 {
@@ -163,9 +188,16 @@ begin_make_folder(struct sftp *s, const char *path)
 }
 
 int
-sftp_make_folder(struct sftp *s, const char *path, struct err *e)
+sftp_make_folders(struct sftp *s, char *const *paths, size_t n, struct err *e)
 {
-    return sftp_ask_status(s, begin_make_folder(s, path), e);
+    for (size_t i = 0; i < n;) {
+        struct trip t = {0};
+        for (; i < n && t.n < SFTP_FOLDERS_MAX; i++)
+            put_question(s, &t, begin_make_folder(s, paths[i]))->quiet = true;
+        if (make_trip(s, &t, e) == -1)
+            return -1;
+    }
+    return 0;
 }
 
 int
@@ -209,7 +241,7 @@ begin_stamp(struct sftp *s, const struct sftp_handle *h, const uint8_t *p,
 static size_t
 begin_sync(struct sftp *s, const struct sftp_handle *h)
 {
-    size_t at = sftp_packet(s, EXTENDED, s->next_id++);
+    size_t at = sftp_packet(s, EXTENDED);
 
     sftp_add_text(s, SFTP_FSYNC);
     sftp_add_bytes(s, h->p, h->len);
@@ -323,11 +355,12 @@ static void
 send_part(struct sftp *s, struct window *w, const struct sftp_handle *h,
           struct part *p, const uint8_t *bytes)
 {
-    p->id = s->next_id;
+    size_t at = sftp_packet_handle(s, bytes ? WRITE : READ, h);
+
+    p->id = s->last_id;
     if (!p->busy)
         w->busy++;
     p->busy = true;
-    size_t at = sftp_packet_handle(s, bytes ? WRITE : READ, h);
     buf_be64(&s->out, p->offset);
     if (bytes)
         sftp_add_bytes(s, bytes + p->at, p->len);
@@ -599,9 +632,9 @@ read_round(struct sftp *s, struct sftp_folder *folders, size_t n,
 
     for (size_t i = 0; i < n; i++)
         for (unsigned k = 0; k < at_a_time && !folders[i].ended; k++) {
-            round.asked[round.n++] = (struct asked){s->next_id, &folders[i]};
             sftp_packet_end(s,
                             sftp_packet_handle(s, READDIR, &folders[i].handle));
+            round.asked[round.n++] = (struct asked){s->last_id, &folders[i]};
         }
     int more = round.n > 0;
     if (sftp_flush(s, e) == -1)

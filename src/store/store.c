@@ -142,7 +142,7 @@ open_address(const char *address, bool create, const struct store_account *who,
     } else if (n == 2 && text_starts(address, "s3:")) {
         return store_s3_open(address, create, who, out, e);
     } else if (n == 4 && text_starts(address, "sftp:")) {
-        return store_sftp_open(address, create, out, e);
+        return store_sftp_open(address, create, who, out, e);
     } else if (n > 0) {
         return err_set(e, ERR_USAGE,
                        "storage address %s: there is no kind of storage "
@@ -212,6 +212,13 @@ store_set_rates(struct store *st, struct rate *upload, struct rate *download)
 {
     if (st->ops->set_rates)
         st->ops->set_rates(st, upload, download);
+}
+
+void
+store_expect(struct store *st, unsigned calls)
+{
+    if (st->ops->expect)
+        st->ops->expect(st, calls);
 }
 
 const char *

@@ -87,6 +87,10 @@ void store_set_cancel(struct store *st, struct cancel *c);
 void store_set_rates(struct store *st, struct rate *upload,
                      struct rate *download);
 
+/* So many calls at a time that read or write much will come soon: what takes a
+ * distant storage long to be made ready for is begun now. */
+void store_expect(struct store *st, unsigned calls);
+
 /* As given by the user, without credentials; borrowed. */
 const char *store_address(const struct store *st);
 

@@ -34,6 +34,8 @@ struct store_ops {
     void (*set_cancel)(struct store *st, struct cancel *c);
     /* NULL: it moves nothing */
     void (*set_rates)(struct store *st, struct rate *up, struct rate *down);
+    /* NULL: it is ready */
+    void (*expect)(struct store *st, unsigned calls);
     /* NULL: unknown */
     enum store_known (*try_overwrite)(struct store *st, const char *own,
                                       const void *p, size_t len,
@@ -90,9 +92,11 @@ struct sftp_patience {
     uint64_t backoff_ms; /* before the second try; then twice as long */
 };
 extern const struct sftp_patience sftp_patience_usual;
-int store_sftp_open(const char *address, bool create, struct store **out,
+int store_sftp_open(const char *address, bool create,
+                    const struct store_account *who, struct store **out,
                     struct err *e);
 int store_sftp_open_patient(const char *address, bool create,
+                            const struct store_account *who,
                             const struct sftp_patience *patience,
                             struct store **out, struct err *e);
 

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What store_sftp.c, which says how it works, and store_sftp_list.c share. */
+/* What the files of store_sftp.c, which says how it works, share: the others
+ * have its writing, its listing, and what can be found out about a server. */
 #ifndef STORE_STORE_SFTP_INTERNAL_H
 #define STORE_STORE_SFTP_INTERNAL_H
 
 #include <pthread.h>
 
 #include "store/sftp_address.h"
+#include "store/sftp_pool.h"
 #include "store/sftp_session.h"
 #include "store/store_internal.h"
 
-enum { SFTP_BROKEN = -2 /* the connection; another may do it */ };
-
-struct idle;
+enum {
+    SFTP_BROKEN = -2,     /* the connection; another may do it */
+    SFTP_MUCH = 256 << 10 /* bytes that fill a line for a while */
+};
 
 struct sftp_store {
     struct store base;
@@ -20,21 +23,19 @@ struct sftp_store {
     const char *root;      /* "" for "/" */
     struct cancel *cancel; /* borrowed, or NULL; so are the next two */
     struct rate *up, *down;
+    struct sftp_pool pool;
     pthread_mutex_t lock;
-    pthread_cond_t freed;
-    struct idle *idle; /* lock; as all below */
-    unsigned sessions; /* that are open */
-    bool worked;       /* one was, ever */
-    void *folders;     /* that we know to be there; by tsearch(3) */
+    void *folders; /* lock; that we know to be there; by tsearch(3) */
 };
 
 /* >= 0, -1 with e, or SFTP_BROKEN with e. */
 typedef int sftp_call_fn(struct sftp_store *s, struct sftp *x, void *arg,
                          unsigned tries, struct err *e);
 
-/* Have fn do it on a connection, again on another where that may help. */
+/* Have fn do it on a connection, again on another where that may help; with so
+ * many bytes of data. */
 int sftp_store_call(struct sftp_store *s, sftp_call_fn *fn, void *arg,
-                    struct err *e);
+                    size_t bytes, struct err *e);
 
 /* SFTP_BROKEN for a status of -1, whose error is there; else -1. */
 int sftp_store_fail(const struct sftp_store *s, const struct sftp *x,
@@ -46,6 +47,11 @@ char *sftp_store_path(const struct sftp_store *s, const char *name);
  * sftp_store_fail. */
 int sftp_store_judge_place(struct sftp_store *s, const struct sftp *x,
                            int status, struct err *e);
+/* What a look at an object has found: 1, 0 if there is none, else as
+ * sftp_store_fail. */
+int sftp_store_judge(const struct sftp_store *s, const struct sftp *x,
+                     const char *name, int status, const struct sftp_attrs *a,
+                     struct err *e);
 static inline struct store_stat
 sftp_store_stat_of(const struct sftp_attrs *a)
 {
@@ -54,7 +60,9 @@ sftp_store_stat_of(const struct sftp_attrs *a)
                                    (int64_t)a->mtime * INT64_C(1000000000)};
 }
 
-/* What store_sftp_list.c and store_sftp_traits.c add to its store_ops. */
+/* What the others add to its store_ops. */
+int sftp_store_put(struct store *st, const char *name, const void *p,
+                   size_t len, struct err *e);
 void sftp_store_traits(struct store *st, struct store_traits *out);
 enum store_known sftp_store_try_overwrite(struct store *st, const char *own,
                                           const void *p, size_t len,

@@ -158,7 +158,7 @@ sftp_store_list(struct store *st, const char *prefix, store_list_fn *fn,
     while (todo.n > 0) {
         CLEANUP(level_done) struct level l = {0};
         take_folders(&todo, &l);
-        if (sftp_store_call(s, list_call, &l, e) < 0)
+        if (sftp_store_call(s, list_call, &l, 0, e) < 0)
             return -1;
         for (size_t i = 0; i < l.n; i++) {
             const struct folder_entry *y = &l.entries[i];

@@ -25,7 +25,8 @@ sftp_store_traits(struct store *st, struct store_traits *out)
 {
     struct err ignored = {0};
 
-    (void)sftp_store_call((struct sftp_store *)st, traits_call, out, &ignored);
+    (void)sftp_store_call((struct sftp_store *)st, traits_call, out, 0,
+                          &ignored);
 }
 
 static int
@@ -51,7 +52,7 @@ sftp_store_try_overwrite(struct store *st, const char *own, const void *p,
                          size_t len, const char *old)
 {
     struct err ignored = {0};
-    int rc = sftp_store_call((struct sftp_store *)st, overwrite_call, &old,
+    int rc = sftp_store_call((struct sftp_store *)st, overwrite_call, &old, 0,
                              &ignored);
 
     (void)own, (void)p, (void)len;

@@ -4,9 +4,9 @@
  * same time.
  *
  * A distant storage answers after a round trip, however small the question:
- * several asked together cost one.  What waits for nobody, or has one
- * connection for all, is asked one thing after the other, in the order given,
- * so that what needs an order is never to be left to this.
+ * several asked together cost one.  What waits for nobody is asked one thing
+ * after the other, in the order given, so that what needs an order is never to
+ * be left to this.
  *
  * Threads: any number of them at once; a job may ask for more of its own.
  */

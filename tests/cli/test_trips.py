@@ -128,8 +128,8 @@ def test_round_trips(box):
     counts['show'] = trips_of(box, 'show', 'latest')
     counts['restore'] = trips_of(box, 'restore', 'latest', '--to', 'out',
                                  '--format', 'raw')
-    most = {'init': 36, 'first': 40, 'again': 32, 'list': 26, 'show': 24,
-            'restore': 32}
+    most = {'init': 28, 'first': 28, 'again': 22, 'list': 15, 'show': 15,
+            'restore': 23}
     assert all(counts[k] <= most[k] for k in most), (counts, most)
 
 

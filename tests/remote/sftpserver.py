@@ -7,8 +7,11 @@ usage: sftpserver.py
 Says "ready PORT" and serves until its standard input ends.  A connection first
 says a line, NAME or NAME-xN: what is in MISBEHAVIOURS under NAME goes wrong for
 ever, or the first N times; each such line has a world of its own.  It has the
-folder /r with r/a/one (100,000 bytes) and r/a/two.
+folder /r with r/a/one (100,000 bytes) and r/a/two.  In the world of few-N a
+connection beyond N is ended, in that of few-N-hang it is told nothing;
+r/most has as many bytes as there were others at a time, r/refused as such.
 """
+import contextlib
 import os
 import re
 import socketserver
@@ -47,6 +50,28 @@ class World:
         self.left = int(match[2]) if match[2] else None
         self.folders = {'', '/r', '/r/a'}
         self.files = {'/r/a/one': bytearray(ONE), '/r/a/two': bytearray(b'two')}
+        self.connections, self.most, self.refused = 0, bytearray(), bytearray()
+        self.few = re.fullmatch(r'few-(\d+)(-hang)?', self.name)
+        if self.few:
+            self.files['/r/most'] = self.most
+            self.files['/r/refused'] = self.refused
+
+    @contextlib.contextmanager
+    def connection(self):
+        """Is it one too many?"""
+        with self.lock:
+            self.connections += 1
+            too_many = self.few and self.connections > int(self.few[1])
+            if too_many:
+                self.refused.append(0)
+            else:
+                self.most.extend(bytes(max(
+                    0, self.connections - len(self.most))))
+        try:
+            yield too_many
+        finally:
+            with self.lock:
+                self.connections -= 1
 
     def misbehaves(self):
         if self.left is None:
@@ -70,11 +95,14 @@ class Session(socketserver.StreamRequestHandler):
         with LOCK:
             self.world = WORLDS.setdefault(line, World(line))
         self.handles, self.number = {}, 0
-        try:
-            while True:
-                self.one()
-        except (End, OSError, struct.error):
-            pass
+        with self.world.connection() as too_many:
+            try:
+                if too_many and self.world.few[2]:
+                    hangs(self, INIT)
+                while not too_many:
+                    self.one()
+            except (End, OSError, struct.error):
+                pass
 
     def one(self):
         head = self.rfile.read(4)

@@ -1,35 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Against tests/remote/sftpserver.py: the outcome of every operation on servers
- * that misbehave in one way each.  The program that stands for ssh is this one:
- * with --connect PORT NAME it passes bytes on to the server.
+ * that misbehave in one way each.
  */
-#include <arpa/inet.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include "base/buf.h"
 #include "hostile.h"
+#include "standin.h"
 #include "store/sftp_address.h"
-#include "store/store_internal.h"
 
 enum { ONE_BYTES = 100000, PUT_BYTES = 3000000 };
-
-static char program[SERVER_PATH];
-
-static const struct sftp_patience hasty = {.stall_ms = 1000, .backoff_ms = 4};
-static const struct sftp_patience patient = {.stall_ms = HOUR_MS,
-                                             .backoff_ms = HOUR_MS};
 
 static int
 open_server(const char *name, bool patiently, struct store **out, struct err *e)
 {
-    CLEANUP(freep)
-    char *ssh = xasprintf("%s --connect %s %s", program, server.text, name);
-
-    (void)setenv("VMKEEP_SSH_COMMAND", ssh, 1);
-    return store_sftp_open_patient("sftp:user@host:/r", false,
-                                   patiently ? &patient : &hasty, out, e);
+    return standin_open(server.text, name, patiently, out, e);
 }
 
 static uint8_t
@@ -251,47 +237,6 @@ bad_addresses_are_refused(void **state)
     }
 }
 
-/* ---- in place of ssh --------------------------------------------------- */
-
-static bool
-pass_on(int from, int to)
-{
-    char bytes[65536];
-    ssize_t n = read(from, bytes, sizeof(bytes));
-
-    for (ssize_t done = 0; done < n;) {
-        ssize_t w = write(to, bytes + done, (size_t)(n - done));
-        if (w <= 0)
-            return false;
-        done += w;
-    }
-    return n > 0;
-}
-
-static int
-connect_to(const char *port, const char *name)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port =
-                                htons((uint16_t)strtoul(port, NULL, 10)),
-                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    if (connect(s, (struct sockaddr *)&a, sizeof(a)) == -1 ||
-        dprintf(s, "%s\n", name) < 0)
-        return 1;
-    for (;;) {
-        struct pollfd p[2] = {{.fd = 0, .events = POLLIN},
-                              {.fd = s, .events = POLLIN}};
-        if (poll(p, 2, -1) == -1)
-            return 1;
-        if (p[0].revents && !pass_on(0, s))
-            return 0;
-        if (p[1].revents && !pass_on(s, 1))
-            return 0;
-    }
-}
-
 int
 main(int argc, char **argv)
 {
@@ -306,8 +251,6 @@ main(int argc, char **argv)
     (void)signal(SIGPIPE, SIG_IGN);
     if (argc > 3 && strcmp(argv[1], "--connect") == 0)
         return connect_to(argv[2], argv[3]);
-    if (readlink("/proc/self/exe", program, sizeof(program) - 1) <= 0)
-        return 1;
     return test_hostile(script, rows, ARRAY_LEN(rows), others,
                         ARRAY_LEN(others));
 }
