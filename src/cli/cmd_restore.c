@@ -11,6 +11,7 @@
 #include "repo/manifest.h"
 #include "repo/repo.h"
 #include "restore/restore.h"
+#include "store/store.h"
 #include "work/cancel.h"
 
 static int
@@ -108,6 +109,8 @@ take_options(const struct cli *c, struct restore_options *o, struct err *e)
     return parse_format(args_value(&c->args, "format"), &o->format, e);
 }
 
+enum { CALLS = 4 /* that read much: what even a small restore has use for */ };
+
 static int
 run_restore(struct cli *c, struct err *e)
 {
@@ -117,8 +120,10 @@ run_restore(struct cli *c, struct err *e)
     struct restore_options o = {0};
     struct restore_result result = {0};
 
-    if (take_options(c, &o, e) == -1 || session_open(c, &s, e) == -1 ||
-        backup_find_to_read(s.repo, cli_operand(c, 0), &m, e) == -1)
+    if (take_options(c, &o, e) == -1 || session_open(c, &s, e) == -1)
+        return -1;
+    store_expect(s.store, CALLS);
+    if (backup_find_to_read(s.repo, cli_operand(c, 0), &m, e) == -1)
         return -1;
     struct meter *meter = meter_start(c, m->machine);
     o.progress = meter_progress;

@@ -225,6 +225,9 @@ session_arm(struct session *s, struct cancel *c)
 int
 session_disarm(struct session *s, struct cancel *c, int rc, struct err *e)
 {
+    /* What was read ahead, and is under way for nobody, knows the cancel. */
+    if (s->repo)
+        repo_settle(s->repo);
     signals_raise(NULL);
     if (s->store)
         store_set_cancel(s->store, NULL);

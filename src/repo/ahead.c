@@ -12,6 +12,8 @@
 #include "repo/volume.h"
 #include "work/pool.h"
 
+enum { FOUND_MAX = AHEAD_SLOTS + AHEAD_EXPECTED };
+
 struct seat {
     bool ready; /* its thread is done with it, well or not */
     int rc;
@@ -24,51 +26,76 @@ struct seat {
 struct ahead {
     struct volume_reader *reader; /* borrowed */
     unsigned n;                   /* seats, and threads */
+    struct thread *scout;
     struct thread *threads[AHEAD_SLOTS];
     struct seat seats[AHEAD_SLOTS]; /* of a thread's own until ready */
 
-    pthread_mutex_t lock;   /* guards all below, and all `ready` */
-    pthread_cond_t changed; /* any of it */
-    uint64_t begun, given;  /* slots, whose seats follow each other */
-    uint64_t next;          /* where to look for the slot after those */
-    bool looking;           /* somebody does */
-    bool all_begun;         /* there are no more, or one failed */
-    bool holds;             /* the caller has what was given last */
+    pthread_mutex_t lock;      /* guards all below, and all `ready` */
+    pthread_cond_t changed;    /* any of it */
+    uint64_t found[FOUND_MAX]; /* slots: the scout was there */
+    /* Slots, each of which has the place that follows; the same for seats. */
+    uint64_t n_found, begun, given;
+    bool all_found;
+    int found_rc; /* why, then: there are no more, or -1 */
+    struct err found_e;
+    bool all_begun; /* there are no more, or one failed */
+    bool holds;     /* the caller has what was given last */
     bool stop;
 };
 
-/* The next seat to fill, or NULL: there is none any more.  One thread at a time
- * looks for a slot, and not under the lock: nodes may have to be read. */
+/* Finds the slots that are not all zeros.  What they need is asked for in their
+ * order, before anybody has a seat for them, so that what is wanted later never
+ * takes the room of what is wanted before. */
+static void
+scout(void *arg)
+{
+    struct ahead *a = arg;
+    uint64_t index = 0;
+
+    (void)pthread_mutex_lock(&a->lock);
+    while (!a->all_found) {
+        while (!a->stop && !a->all_begun && a->n_found - a->given == FOUND_MAX)
+            (void)pthread_cond_wait(&a->changed, &a->lock);
+        if (a->stop || a->all_begun)
+            break;
+        struct err e = {0};
+        (void)pthread_mutex_unlock(&a->lock);
+        int rc = volume_next_slot(a->reader, &index, &e);
+        if (rc == 1)
+            volume_expect_slot(a->reader, index);
+        (void)pthread_mutex_lock(&a->lock);
+        if (rc == 1)
+            a->found[a->n_found++ % FOUND_MAX] = index++;
+        a->all_found = rc != 1;
+        a->found_rc = rc;
+        a->found_e = e;
+        (void)pthread_cond_broadcast(&a->changed);
+    }
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
+/* The next seat to fill, or NULL: there is none any more. */
 static struct seat *
 begin_locked(struct ahead *a)
 {
-    struct err e = {0};
-
     while (!a->stop && !a->all_begun &&
-           (a->looking || a->begun - a->given == a->n))
+           (a->begun - a->given == a->n ||
+            (a->begun == a->n_found && !a->all_found)))
         (void)pthread_cond_wait(&a->changed, &a->lock);
     if (a->stop || a->all_begun)
         return NULL;
     struct seat *s = &a->seats[a->begun % a->n];
-    uint64_t index = a->next;
-    a->looking = true;
-    (void)pthread_mutex_unlock(&a->lock);
-    int rc = volume_next_slot(a->reader, &index, &e);
-    (void)pthread_mutex_lock(&a->lock);
-    a->looking = false;
-    a->next = index + 1;
-    if (rc != 0) {
-        s->ready = false;
-        s->rc = rc;
-        s->e = e;
-        s->index = index;
+    bool is_end = a->begun == a->n_found;
+    if (!is_end || a->found_rc == -1) {
+        s->index = a->found[a->begun % FOUND_MAX];
+        s->rc = is_end ? -1 : 0;
+        s->e = a->found_e;
+        s->ready = is_end;
         a->begun++;
     }
-    if (rc == -1)
-        s->ready = true;
-    a->all_begun = rc != 1;
+    a->all_begun = is_end;
     (void)pthread_cond_broadcast(&a->changed);
-    return rc == 1 ? s : NULL;
+    return is_end ? NULL : s;
 }
 
 static void
@@ -102,6 +129,7 @@ ahead_new(struct volume_reader *v)
     a->n = (unsigned)u64_max(1, u64_min(slots, AHEAD_SLOTS));
     (void)pthread_mutex_init(&a->lock, NULL);
     (void)pthread_cond_init(&a->changed, NULL);
+    a->scout = thread_start(scout, a);
     for (unsigned i = 0; i < a->n; i++)
         a->threads[i] = thread_start(read_slots, a);
     return a;
@@ -116,6 +144,7 @@ ahead_free(struct ahead *a)
     a->stop = true;
     (void)pthread_cond_broadcast(&a->changed);
     (void)pthread_mutex_unlock(&a->lock);
+    thread_join(a->scout);
     for (unsigned i = 0; i < a->n; i++)
         thread_join(a->threads[i]);
     for (unsigned i = 0; i < a->n; i++)

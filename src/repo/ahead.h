@@ -2,10 +2,13 @@
 /*
  * ahead: a volume read from begin to end, in order, with several slots under
  * way at a time: a distant storage takes long to begin each read, and a slot
- * needs the processor once it is here.
+ * needs the processor once it is here.  Those behind them are read already too,
+ * as they are stored, as slots that began together end together, and the line
+ * would be idle until the next ones come.
  *
- * Memory:    AHEAD_SLOTS slots of 8 MiB, less for small volumes.
- * Threads:   one at a time; as many of its own as slots.
+ * Memory:    AHEAD_SLOTS slots of 8 MiB, less for small volumes; and what
+ *            FETCH_CACHE_BYTES is for.
+ * Threads:   one at a time; as many of its own as slots, and one.
  */
 #ifndef REPO_AHEAD_H
 #define REPO_AHEAD_H
@@ -16,7 +19,7 @@ struct ahead;
 struct err;
 struct volume_reader;
 
-enum { AHEAD_SLOTS = 8 };
+enum { AHEAD_SLOTS = 8, AHEAD_EXPECTED = 8 /* slots behind them */ };
 
 /* Of the volume that `v` (borrowed) reads; begins at once. */
 struct ahead *ahead_new(struct volume_reader *v);

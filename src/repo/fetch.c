@@ -13,6 +13,7 @@
 #include "repo/index.h"
 #include "repo/keyring.h"
 #include "repo/ranges.h"
+#include "store/store_together.h"
 
 struct fetched_node {
     struct fetched_node *next;
@@ -32,6 +33,7 @@ struct fetch {
     const struct keyring *keys;
     struct index *index;
     struct ranges *ranges;
+    bool is_distant;
     pthread_mutex_t lock; /* guards all below */
     struct idle_sealer *idle;
     struct fetched_node *nodes;
@@ -48,6 +50,7 @@ fetch_new(struct store *st, const struct keyring *k, struct index *x)
     f->keys = k;
     f->index = x;
     f->ranges = ranges_new(st, FETCH_CACHE_BYTES);
+    f->is_distant = store_width(st) > 1;
     (void)pthread_mutex_init(&f->lock, NULL);
     return f;
 }
@@ -74,6 +77,12 @@ fetch_free(struct fetch *f)
     gidset_done(&f->damaged);
     (void)pthread_mutex_destroy(&f->lock);
     free(f);
+}
+
+void
+fetch_settle(struct fetch *f)
+{
+    ranges_settle(f->ranges);
 }
 
 void
@@ -424,6 +433,38 @@ locate_all(struct fetch *f, const struct fetch_leaf *leaves, size_t n,
     return 0;
 }
 
+/* Sorts them, and says where they are. */
+static const struct location **
+in_order(struct wanted *w, size_t n)
+{
+    const struct location **at = xcalloc(n + 1, sizeof(void *));
+
+    qsort(w, n, sizeof(*w), by_place);
+    for (size_t i = 0; i < n; i++)
+        at[i] = &w[i].at[0];
+    return at;
+}
+
+bool
+fetch_is_distant(const struct fetch *f)
+{
+    return f->is_distant;
+}
+
+void
+fetch_expect(struct fetch *f, const struct fetch_leaf *leaves, size_t n)
+{
+    CLEANUP(freep) struct wanted *w = xcalloc(n + 1, sizeof(*w));
+    size_t known = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        object_name_of(leaves[i].h, &w[known].name);
+        known += index_find(f->index, w[known].name.id, w[known].at) > 0;
+    }
+    CLEANUP(freep) const struct location **at = in_order(w, known);
+    ranges_want(f->ranges, at, known, false);
+}
+
 /* Into the caller's memory, or ours and from there by `spread`. */
 static int
 fetch_leaf(struct fetch *f, struct idle_sealer *s, struct wanted *w,
@@ -455,11 +496,8 @@ fetch_leaves(struct fetch *f, const struct fetch_leaf *leaves, size_t n,
         out_failed = &unasked;
     if (locate_all(f, leaves, n, w, out_failed, e) == -1)
         return -1;
-    qsort(w, n, sizeof(*w), by_place);
-    CLEANUP(freep) const struct location **at = xcalloc(n, sizeof(at[0]));
-    for (size_t i = 0; i < n; i++)
-        at[i] = &w[i].at[0];
-    ranges_want(f->ranges, at, n);
+    CLEANUP(freep) const struct location **at = in_order(w, n);
+    ranges_want(f->ranges, at, n, true);
     struct idle_sealer *s = take_sealer(f);
     for (size_t i = 0; i < n && rc == 0; i++) {
         (void)ranges_run(f->ranges, at + i, n - i, &w[i].run_offset,

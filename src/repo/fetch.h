@@ -37,6 +37,9 @@ struct fetch *fetch_new(struct store *st, const struct keyring *k,
                         struct index *x);
 void fetch_free(struct fetch *f); /* NULL is allowed */
 
+/* Nothing that was asked for is waited for any more: as ranges_settle. */
+void fetch_settle(struct fetch *f);
+
 /* Give up the memory of what was read and is not in use: something else is to
  * have it. */
 void fetch_clear(struct fetch *f);
@@ -62,6 +65,13 @@ typedef void fetch_spread_fn(void *cookie, size_t number, const uint8_t *p);
 int fetch_leaves(struct fetch *f, const struct fetch_leaf *leaves, size_t n,
                  fetch_spread_fn *spread, void *cookie, size_t *out_failed,
                  struct err *e);
+
+/* These will be asked for later, from a storage that is worth asking before:
+ * begin to read them, as far as there is room.  What is not known to be
+ * anywhere is left out. */
+void fetch_expect(struct fetch *f, const struct fetch_leaf *leaves, size_t n);
+/* Is it such a storage? */
+bool fetch_is_distant(const struct fetch *f);
 
 /* Was the object asked for, and found damaged or gone wherever it is? */
 bool fetch_has_failed(struct fetch *f, const uint8_t gid[GID_BYTES]);

@@ -271,11 +271,15 @@ packer_add(struct packer *p, enum pack_kind kind, enum object_type type,
 {
     lock(p);
     int rc = open_locked(p, kind, len, e);
+    uint64_t before = p->stored_bytes;
     if (rc == 0) {
         pack_add(p->open[kind], type, id, plain_len, sealed, len);
         p->stored_bytes += len;
     }
     unlock(p);
+    if (rc == 0 && before < PACKER_EXPECT_BYTES &&
+        before + len >= PACKER_EXPECT_BYTES)
+        store_expect(p->store, PACKER_UPLOADERS);
     return rc;
 }
 

@@ -36,6 +36,7 @@ struct store;
 enum {
     PACKER_MAX_PACKS = 4,
     PACKER_UPLOADERS = 3, /* one connection does not fill a long line */
+    PACKER_EXPECT_BYTES = 4 << 20, /* of new data: there will be more of it */
     /* A delta is published before the end once it has that many, or once its
      * packs have that many bytes and are such a part of all so far. */
     PACKER_DELTA_ENTRIES = 1 << 18,

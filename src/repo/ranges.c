@@ -292,8 +292,22 @@ ranges_run(struct ranges *r, const struct location *const *at, size_t n,
     return is_missing;
 }
 
+/* What is wanted for later must not drive out, read already, what is wanted
+ * now: a part of the room is left for that. */
+static bool
+is_too_much_locked(const struct ranges *r, size_t len)
+{
+    size_t busy = len;
+
+    for (const struct range *x = r->first; x; x = x->next)
+        if (x->pins > 0 || x->fresh)
+            busy += x->len;
+    return busy > r->max_bytes / 4 * 3;
+}
+
 void
-ranges_want(struct ranges *r, const struct location *const *at, size_t n)
+ranges_want(struct ranges *r, const struct location *const *at, size_t n,
+            bool at_once)
 {
     unsigned wanted = 0;
 
@@ -303,15 +317,39 @@ ranges_want(struct ranges *r, const struct location *const *at, size_t n)
         if (find_locked(r, at[i]))
             continue;
         run_locked(r, at + i, n - i, &offset, &len);
-        if (!make_room_locked(r, len, false))
+        if ((!at_once && is_too_much_locked(r, len)) ||
+            !make_room_locked(r, len, false))
             break;
         add_locked(r, at[i], offset, len)->fresh = true;
         wanted++;
     }
     (void)pthread_cond_broadcast(&r->queued);
     (void)pthread_mutex_unlock(&r->lock);
-    if (wanted > 1) /* the first is read by who gets it */
+    if (wanted > (at_once ? 1 : 0)) /* the first is read by who gets it */
         start_loaders(r);
+}
+
+static bool
+is_loading_locked(const struct ranges *r)
+{
+    for (const struct range *x = r->first; x; x = x->next)
+        if (x->state == LOADING)
+            return true;
+    return false;
+}
+
+void
+ranges_settle(struct ranges *r)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    for (struct range **at = &r->first; *at;)
+        if ((*at)->state == QUEUED && (*at)->pins == 0)
+            remove_locked(r, at);
+        else
+            at = &(*at)->next;
+    while (is_loading_locked(r))
+        (void)pthread_cond_wait(&r->loaded, &r->lock);
+    (void)pthread_mutex_unlock(&r->lock);
 }
 
 /* ---- getting ----------------------------------------------------------- */

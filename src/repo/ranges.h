@@ -28,7 +28,7 @@ struct ranges;
 struct store;
 
 enum {
-    RANGES_LOADERS = 8,
+    RANGES_LOADERS = 12,
     RANGES_RUN_BYTES = 8 << 20,  /* of one read */
     RANGES_GAP_BYTES = 256 << 10 /* that nobody asked for, within one */
 };
@@ -50,14 +50,21 @@ void ranges_put(struct ranges *r, struct range *range);
  * These objects, which are in the order of their places, will be asked for
  * soon, in that order: begin to read what is not here yet, as far as there is
  * room beside what others have wanted and not got.  A read that fails is told
- * to the first who gets something that it was for.
+ * to the first who gets something that it was for.  `at_once`: the caller is
+ * about to get the first of them himself; else a part of the room is left for
+ * those who are.
  */
-void ranges_want(struct ranges *r, const struct location *const *at, size_t n);
+void ranges_want(struct ranges *r, const struct location *const *at, size_t n,
+                 bool at_once);
 
 /* One read for at[0], which is not here, and what is behind it in its pack and
  * not here either: true, and the run; false if it is here, or about to be. */
 bool ranges_run(struct ranges *r, const struct location *const *at, size_t n,
                 uint32_t *out_offset, uint32_t *out_len);
+
+/* Nobody gets what was wanted any more: begin no read of it, and wait for those
+ * that are under way. */
+void ranges_settle(struct ranges *r);
 
 /* Forget all that is not pinned. */
 void ranges_clear(struct ranges *r);

@@ -185,6 +185,12 @@ repo_enter(struct repo_door *d, const char *password, const char *key_id,
 }
 
 void
+repo_settle(struct repo *r)
+{
+    fetch_settle(r->fetch);
+}
+
+void
 repo_close(struct repo *r)
 {
     if (!r)

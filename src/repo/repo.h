@@ -54,6 +54,9 @@ int repo_open(struct store *st, const char *password, struct repo **out,
  * key is always taken. */
 int repo_open_by(struct store *st, const char *password, const char *key_id,
                  struct repo **out, struct err *e);
+/* Waits for what was read ahead and is wanted by nobody any more: no operation
+ * of the store is under way for it then. */
+void repo_settle(struct repo *r);
 void repo_close(struct repo *r); /* NULL is allowed */
 void repo_closep(struct repo **r);
 

@@ -125,6 +125,17 @@ fetch_all(struct slotread *r, struct fetch *f, uint64_t offset, struct err *e)
                     (unsigned long long)(from + len - 1));
 }
 
+void
+slotread_expect(struct fetch *f, const struct node *n)
+{
+    CLEANUP(freep)
+    struct fetch_leaf *leaves = xcalloc(n->n_leaves + 1, sizeof(leaves[0]));
+
+    for (uint32_t i = 0; i < n->n_leaves; i++)
+        leaves[i].h = node_leaf(n, i)->h;
+    fetch_expect(f, leaves, n->n_leaves);
+}
+
 int
 slotread(struct fetch *f, const struct node *n, uint64_t offset, uint64_t len,
          const uint64_t *wanted, uint8_t *out, struct err *e)

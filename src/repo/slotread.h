@@ -28,6 +28,9 @@ struct node;
 int slotread(struct fetch *f, const struct node *n, uint64_t offset,
              uint64_t len, const uint64_t *wanted, uint8_t *out, struct err *e);
 
+/* It will be read later: as fetch_expect. */
+void slotread_expect(struct fetch *f, const struct node *n);
+
 /* Which blocks of the slot are data; n may be NULL: none. */
 void slotread_data(const struct node *n, uint64_t out[VOLUME_SLOT_BLOCKS / 64]);
 

@@ -137,6 +137,10 @@ uint64_t volume_size(const struct volume_reader *v); /* bytes */
  * 0 if there is none.  Costs no more than the nodes on the way. */
 int volume_next_slot(struct volume_reader *v, uint64_t *index, struct err *e);
 
+/* Slot `index` will be read later: from a distant storage begin to read what it
+ * needs.  What fails shows then. */
+void volume_expect_slot(struct volume_reader *v, uint64_t index);
+
 /*
  * Read slot `index` into `out` (SLOT_BYTES of room; zero where the volume is
  * zero, also past its end), and set in `marked` the bits of the blocks that

@@ -118,3 +118,19 @@ volume_read_slot(struct volume_reader *v, uint64_t index, uint8_t *out,
     fetch_node_put(v->fetch, fetched);
     return rc == 0 ? 0 : err_wrap(e, "slot %llu", (unsigned long long)index);
 }
+
+void
+volume_expect_slot(struct volume_reader *v, uint64_t index)
+{
+    struct fetched_node *fetched = NULL;
+    uint8_t h[CAPABILITY_BYTES];
+    struct err ignored = {0};
+    uint64_t next = 0;
+
+    if (!fetch_is_distant(v->fetch) ||
+        find_slot(v, index, h, &next, &ignored) != 1 ||
+        fetch_node(v->fetch, h, 0, &fetched, &ignored) == -1)
+        return;
+    slotread_expect(v->fetch, fetched_node(fetched));
+    fetch_node_put(v->fetch, fetched);
+}

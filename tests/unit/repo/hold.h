@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hold: a store that answers no read of packs before as many are under way as
- * it was told; after HOLD_MS it gives up waiting, so that who reads one after
- * the other fails its test and does not hang.
+ * it was told, or they are let go; after HOLD_MS it gives up waiting, so that who
+ * reads one after the other fails its test and does not hang.
  */
 #ifndef TEST_REPO_HOLD_H
 #define TEST_REPO_HOLD_H
@@ -14,8 +14,9 @@
 
 #include "base/mem.h"
 #include "store/store_internal.h"
+#include "store/store_together.h"
 
-enum { HOLD_MS = 3000 };
+enum { HOLD_MS = 60000 };
 
 struct hold {
     struct store base;
@@ -118,6 +119,7 @@ hold_new(struct store *inner)
                                          .stat = hold_stat,
                                          .list = hold_list,
                                          .remove = hold_remove,
+                                         .width = STORE_TOGETHER_MAX,
                                          .close = hold_close};
     struct hold *h = xcalloc(1, sizeof(*h));
 
@@ -126,6 +128,34 @@ hold_new(struct store *inner)
     pthread_mutex_init(&h->lock, NULL);
     pthread_cond_init(&h->changed, NULL);
     return h;
+}
+
+static inline unsigned
+hold_under_way(struct hold *h)
+{
+    pthread_mutex_lock(&h->lock);
+    unsigned n = h->under_way;
+    pthread_mutex_unlock(&h->lock);
+    return n;
+}
+
+/* Returns once so many have come, of those held and those done. */
+static inline void
+hold_await(struct hold *h, uint64_t reads)
+{
+    pthread_mutex_lock(&h->lock);
+    while (h->reads < reads)
+        pthread_cond_wait(&h->changed, &h->lock);
+    pthread_mutex_unlock(&h->lock);
+}
+
+static inline void
+hold_let_go(struct hold *h)
+{
+    pthread_mutex_lock(&h->lock);
+    h->wanted = 0;
+    pthread_cond_broadcast(&h->changed);
+    pthread_mutex_unlock(&h->lock);
 }
 
 /* Count from here, and hold reads until `wanted` are under way. */

@@ -2,6 +2,8 @@
 #include "repo/ranges.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
 
 #include "hold.h"
 #include "packs.h"
@@ -216,7 +218,7 @@ what_is_wanted_is_read_in_runs(void **state)
     place(m, at, all, 20, 2000);
     assert_ok(get(m, 10000, 10000, 10100, e)); /* one of them is here */
     assert_int_equal(store_fault_count(m->st), 1);
-    ranges_want(m->ranges, all, 20);
+    ranges_want(m->ranges, all, 20, true);
     assert_false(ranges_run(m->ranges, all, 20, &offset, &len));
     for (int i = 0; i < 20; i++)
         assert_ok(get(m, at[i].offset, at[i].offset, at[i].offset + 100, e));
@@ -269,11 +271,11 @@ no_more_is_wanted_than_there_is_room_for(void **state)
         if (i > 0)
             assert_ok(store_put(m->mem, name, m->bytes, PACK_LEN, e));
     }
-    ranges_want(m->ranges, all, 4); /* two fit into 50000 */
+    ranges_want(m->ranges, all, 4, true); /* two fit into 50000 */
     assert_true(has(m, &at[0]) && has(m, &at[1]));
     assert_false(has(m, &at[2]) || has(m, &at[3]));
     /* What nobody has got yet does not go for what is wanted later. */
-    ranges_want(m->ranges, all + 2, 2);
+    ranges_want(m->ranges, all + 2, 2, true);
     assert_true(has(m, &at[0]) && has(m, &at[1]));
     for (uint32_t i = 0; i < 4; i++) {
         const uint8_t *p = NULL;
@@ -304,7 +306,7 @@ many_are_read_at_a_time(void **state)
             assert_ok(store_put(m->mem, name, m->bytes, PACK_LEN, e));
     }
     hold_reads(h, RANGES_LOADERS);
-    ranges_want(ranges, all, RANGES_LOADERS);
+    ranges_want(ranges, all, RANGES_LOADERS, true);
     for (uint32_t i = 0; i < RANGES_LOADERS; i++) {
         const uint8_t *p = NULL;
         struct range *r = NULL;
@@ -318,6 +320,56 @@ many_are_read_at_a_time(void **state)
     store_close(&h->base);
 }
 
+struct settler {
+    struct ranges *ranges;
+    struct hold *hold;
+    unsigned left; /* under way when it was settled */
+};
+
+static void *
+settle(void *arg)
+{
+    struct settler *s = arg;
+
+    ranges_settle(s->ranges);
+    s->left = hold_under_way(s->hold);
+    return NULL;
+}
+
+static void
+what_nobody_gets_any_more_is_settled(void **state)
+{
+    enum { N = RANGES_LOADERS + 4 };
+    struct made *m = *state;
+    struct hold *h = hold_new(m->mem);
+    struct ranges *ranges = ranges_new(&h->base, 100 * PACK_LEN);
+    struct settler s = {.ranges = ranges, .hold = h};
+    const struct location *all[N];
+    struct location at[N];
+    uint32_t offset = 0, len = 0;
+    pthread_t settler;
+
+    for (uint32_t i = 0; i < N; i++) {
+        at[i] = m->at; /* only the first is there */
+        at[i].pack[1] = (uint8_t)i;
+        all[i] = &at[i];
+    }
+    hold_reads(h, N); /* all loaders are not enough */
+    ranges_want(ranges, all, N, false);
+    hold_await(h, RANGES_LOADERS);
+    assert_int_equal(pthread_create(&settler, NULL, settle, &s), 0);
+    while (!ranges_run(ranges, &all[N - 1], 1, &offset, &len))
+        (void)sched_yield(); /* the last is still wanted */
+    (void)usleep(20000); /* who does not wait has come back by now */
+    hold_let_go(h);
+    assert_int_equal(pthread_join(settler, NULL), 0);
+    assert_int_equal(s.left, 0);
+    assert_int_equal(h->reads, RANGES_LOADERS);
+    ranges_free(ranges);
+    assert_int_equal(h->reads, RANGES_LOADERS);
+    store_close(&h->base);
+}
+
 static void
 what_fails_ahead_is_told_once(void **state)
 {
@@ -328,7 +380,7 @@ what_fails_ahead_is_told_once(void **state)
     place(m, at, all, 2, 1000);
     at[0].pack[0] ^= 1; /* there is no such pack */
     at[1].pack[0] ^= 2;
-    ranges_want(m->ranges, all, 2);
+    ranges_want(m->ranges, all, 2, true);
     for (int i = 0; i < 2; i++) {
         const uint8_t *p = NULL;
         struct range *r = NULL;
@@ -353,7 +405,7 @@ get_much(void *arg)
         uint32_t offset = (uint32_t)(x >> 20) % (PACK_LEN - 100);
         if (i % 5 == 0) {
             place(m, at, all, 8, 11000);
-            ranges_want(m->ranges, all + i / 5 % 8, 8 - i / 5 % 8);
+            ranges_want(m->ranges, all + i / 5 % 8, 8 - i / 5 % 8, true);
         }
         uint32_t from = offset / 10000 * 10000;
         uint32_t to = from + 11000 < PACK_LEN ? from + 11000 : PACK_LEN;
@@ -390,6 +442,7 @@ main(void)
         TEST(what_is_here_ends_a_run),
         TEST(no_more_is_wanted_than_there_is_room_for),
         TEST(many_are_read_at_a_time),
+        TEST(what_nobody_gets_any_more_is_settled),
         TEST(what_fails_ahead_is_told_once),
         TEST(threads_share_it),
     };
