@@ -32,7 +32,7 @@ SLOW = system bench
 suites = $(foreach s,$(SUITES),--suite $(s))
 no_slow = $(if $(SUITES),,$(foreach s,$(SLOW),--no-suite $(s)))
 # A report of a sanitizer ends the test; allocations that fail are tested.
-san_env = ASAN_OPTIONS=allocator_may_return_null=1:abort_on_error=1 \
+san_env = ASAN_OPTIONS=allocator_may_return_null=1:abort_on_error=1:detect_stack_use_after_return=1 \
 	TSAN_OPTIONS=allocator_may_return_null=1:halt_on_error=1 \
 	UBSAN_OPTIONS=halt_on_error=1:abort_on_error=1:print_stacktrace=1
 

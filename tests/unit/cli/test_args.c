@@ -29,31 +29,31 @@ static const struct command *const table[] = {&save, &plain, NULL};
 enum { MAX_ARGC = 16 };
 
 struct parsed {
-    char *argv[MAX_ARGC];
-    int argc;
     struct args args;
     struct err e;
     int r;
 };
 
-/* Splits `line` at blanks, in place, and parses it. */
+/* Splits `line` at blanks, in place, into argv, and parses it. */
 static struct parsed
-parse(char *line)
+parse(char *line, char **argv)
 {
     struct parsed p = {0};
     char *save_ptr = NULL;
+    int argc = 0;
 
     for (char *w = strtok_r(line, " ", &save_ptr); w;
          w = strtok_r(NULL, " ", &save_ptr))
-        p.argv[p.argc++] = w;
-    p.r = args_parse(p.argc, p.argv, table, &p.args, &p.e);
+        argv[argc++] = w;
+    p.r = args_parse(argc, argv, table, &p.args, &p.e);
     return p;
 }
 
-#define PARSE(text)                 \
-    __extension__({                 \
-        static char line_[] = text; \
-        parse(line_);               \
+#define PARSE(text)                   \
+    __extension__({                   \
+        static char line_[] = text;   \
+        static char *argv_[MAX_ARGC]; \
+        parse(line_, argv_);          \
     })
 
 static void
