@@ -223,10 +223,10 @@ def life(table, peers, image, folder):
         shutil.rmtree(to)
 
 
-def compare(folder, mib, rtts, mbit, places, programs):
+def compare(folder, mib, source, rtts, mbit, places, programs):
     image = folder + '/image.raw'
     if not os.path.exists(image):
-        vmtest.image_of_files(image, mib)
+        vmtest.image_of_files(image, mib, source)
     version = subprocess.run(['restic', 'version'], check=True, text=True,
                              stdout=subprocess.PIPE).stdout.split()[1] \
         if 'restic' in programs else 'none'
