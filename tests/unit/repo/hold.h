@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hold: a store that answers no read of packs before as many are under way as
- * it was told, or they are let go; after HOLD_MS it gives up waiting, so that who
- * reads one after the other fails its test and does not hang.
+ * it was told, or they are let go; after HOLD_MS it gives up waiting, so that
+ * who reads one after the other fails its test and does not hang.
  */
 #ifndef TEST_REPO_HOLD_H
 #define TEST_REPO_HOLD_H

@@ -360,7 +360,7 @@ what_nobody_gets_any_more_is_settled(void **state)
     assert_int_equal(pthread_create(&settler, NULL, settle, &s), 0);
     while (!ranges_run(ranges, &all[N - 1], 1, &offset, &len))
         (void)sched_yield(); /* the last is still wanted */
-    (void)usleep(20000); /* who does not wait has come back by now */
+    (void)usleep(20000);     /* who does not wait has come back by now */
     hold_let_go(h);
     assert_int_equal(pthread_join(settler, NULL), 0);
     assert_int_equal(s.left, 0);
