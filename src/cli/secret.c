@@ -3,8 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -15,6 +13,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/spawn.h"
 #include "cli/env.h"
 #include "cli/signals.h"
 
@@ -103,35 +102,6 @@ from_file(const char *path, struct secret *out, struct err *e)
     return finish(out, len, path, e);
 }
 
-/* A shell that runs `command` with its stdout into the pipe. */
-static int
-spawn(const char *command, int stdout_fd, pid_t *out, struct err *e)
-{
-    char shell[] = "sh", c[] = "-c";
-    CLEANUP(freep) char *text = xstrdup(command);
-    char *argv[] = {shell, c, text, NULL};
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    sigset_t defaults, none;
-
-    (void)sigemptyset(&none);
-    (void)sigemptyset(&defaults);
-    (void)sigaddset(&defaults, SIGPIPE);
-    (void)posix_spawn_file_actions_init(&files);
-    (void)posix_spawn_file_actions_adddup2(&files, stdout_fd, STDOUT_FILENO);
-    (void)posix_spawnattr_init(&attributes);
-    (void)posix_spawnattr_setsigdefault(&attributes, &defaults);
-    (void)posix_spawnattr_setsigmask(&attributes, &none);
-    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF |
-                                                    POSIX_SPAWN_SETSIGMASK);
-    errno = posix_spawn(out, "/bin/sh", &files, &attributes, argv, environ);
-    (void)posix_spawn_file_actions_destroy(&files);
-    (void)posix_spawnattr_destroy(&attributes);
-    if (errno)
-        return err_set_errno(e, ERR_IO, "cannot start /bin/sh");
-    return 0;
-}
-
 static int
 check_status(pid_t pid, struct err *e)
 {
@@ -152,6 +122,7 @@ check_status(pid_t pid, struct err *e)
 static int
 from_command(const char *command, struct secret *out, struct err *e)
 {
+    const char *const argv[] = {"sh", "-c", command, NULL};
     CLEANUP(fd_closep) int reader = -1;
     CLEANUP(fd_closep) int writer = -1;
     int both[2];
@@ -162,8 +133,12 @@ from_command(const char *command, struct secret *out, struct err *e)
         return err_set_errno(e, ERR_IO, "cannot make a pipe");
     reader = both[0];
     writer = both[1];
-    if (spawn(command, writer, &pid, e) == -1)
+    const struct spawn shell = {
+        .argv = argv, .in = -1, .out = writer, .err = -1};
+    if (spawn_shell(&shell, &pid) == -1) {
+        (void)err_set_errno(e, ERR_IO, "cannot start /bin/sh");
         return err_wrap(e, "password command");
+    }
     fd_close(&writer);
     int failed = read_all(reader, "the password command", out, &len, e);
     fd_close(&reader); /* before waiting: a chatty command then ends too */

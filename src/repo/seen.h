@@ -10,19 +10,7 @@
  * before that time is over, knows that the storage has lost both
  * (docs/design/repository.md, "What a host remembers").
  *
- * What is known is CACHE/REPOSITORY/seen-ADDRESS (cachedir.h), little-endian:
- *
- *   0        u8[8]   "VMKSEEN1"
- *   8        u32     n, at most SEEN_MAX_REFS
- *   12       u32     zero
- *   16       n × 44  namespace u32, machine tag u8[8], time i64, id u8[16], as
- *                    in the ref's name; when it was last seen i64, by our clock
- *   then     u8[32]  proof out of K_meta and the SHA-256 of all before it
- *
- * ADDRESS is 16 digits of HEX out of K_meta and the repository's address: a
- * copy of a repository at another place may well be older.  The file says no
- * more than the storage knows from the names of its objects, and when this
- * host looked.  What does not check is as good as not there, nothing here is
+ * What is known is kept in a file of the cache (seenfile.h).  Nothing here is
  * ever an error, and a store that does what it must is asked for nothing but
  * the marks of backups that maintenance has removed.
  *

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -14,6 +13,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/mem.h"
+#include "base/spawn.h"
 #include "base/text.h"
 #include "store/sftp_address.h"
 
@@ -24,36 +24,6 @@ enum {
     END_STEPS = 200 /* of 10 ms that ssh has to end */
 };
 
-extern char **environ;
-
-/* Its own group: an interrupt from the terminal is ours to handle. */
-static int
-spawn(char *const argv[], int io, int said, pid_t *out)
-{
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    sigset_t defaults, none;
-
-    (void)sigemptyset(&none);
-    (void)sigemptyset(&defaults);
-    (void)sigaddset(&defaults, SIGPIPE);
-    (void)posix_spawn_file_actions_init(&files);
-    (void)posix_spawn_file_actions_adddup2(&files, io, STDIN_FILENO);
-    (void)posix_spawn_file_actions_adddup2(&files, io, STDOUT_FILENO);
-    (void)posix_spawn_file_actions_adddup2(&files, said, STDERR_FILENO);
-    (void)posix_spawnattr_init(&attributes);
-    (void)posix_spawnattr_setsigdefault(&attributes, &defaults);
-    (void)posix_spawnattr_setsigmask(&attributes, &none);
-    (void)posix_spawnattr_setpgroup(&attributes, 0);
-    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF |
-                                                    POSIX_SPAWN_SETSIGMASK |
-                                                    POSIX_SPAWN_SETPGROUP);
-    int no = posix_spawnp(out, argv[0], &files, &attributes, argv, environ);
-    (void)posix_spawnattr_destroy(&attributes);
-    (void)posix_spawn_file_actions_destroy(&files);
-    return no;
-}
-
 static int
 start(const struct sftp_address *where, struct ssh *s, struct err *e)
 {
@@ -61,7 +31,7 @@ start(const struct sftp_address *where, struct ssh *s, struct err *e)
         getenv("VMKEEP_SSH_COMMAND"); /* NOLINT(concurrency-mt-unsafe) */
     CLEANUP(freep)
     char *script = xasprintf("exec %s \"$@\"", own && *own ? own : "ssh");
-    const char *argv[ARGS_MAX] = {"/bin/sh",
+    const char *argv[ARGS_MAX] = {"sh",
                                   "-c",
                                   script,
                                   "ssh",
@@ -99,10 +69,12 @@ start(const struct sftp_address *where, struct ssh *s, struct err *e)
         return err_set_errno(e, ERR_IO, "cannot make a pipe");
     s->said = said[0];
     their_said = said[1];
-    char *args[ARGS_MAX];
-    memcpy(args, argv, sizeof(args));
-    errno = spawn(args, theirs, their_said, &s->pid);
-    if (errno) {
+    const struct spawn ssh = {.argv = argv,
+                              .in = theirs,
+                              .out = theirs,
+                              .err = their_said,
+                              .apart = true};
+    if (spawn_shell(&ssh, &s->pid) == -1) {
         s->pid = 0;
         return err_set_errno(e, ERR_STORE, "cannot run ssh");
     }

@@ -2,7 +2,6 @@
 #include "store/store_place.h"
 
 #include <errno.h>
-#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -57,36 +56,6 @@ place_sync_folder(int fd)
     return errno == EINVAL || errno == EOPNOTSUPP ? 0 : -1;
 }
 
-static int
-compare(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
-static bool
-known_durable(struct place *p, const char *folder)
-{
-    (void)pthread_mutex_lock(&p->lock);
-    bool known = tfind(folder, &p->durable, compare) != NULL;
-    (void)pthread_mutex_unlock(&p->lock);
-    return known;
-}
-
-static void
-remember_durable(struct place *p, const char *folder)
-{
-    char *copy = xstrdup(folder);
-
-    (void)pthread_mutex_lock(&p->lock);
-    char **node = tsearch(copy, &p->durable, compare);
-    if (!node)
-        abort(); /* out of memory, as xstrdup does */
-    if (*node == copy)
-        copy = NULL;
-    (void)pthread_mutex_unlock(&p->lock);
-    free(copy);
-}
-
 /*
  * Open `path`'s last component, `part`, in the folder `at`; make it if asked
  * to, durably.  1, 0 if there is none, -1.
@@ -115,14 +84,14 @@ step(struct place *p, int at, const char *path, const char *part, bool make,
     if (fd == -1)
         return place_fail(p, "open the folder", path, e);
     /* Another process may have made it and not have synced it yet. */
-    if (make && (made || !known_durable(p, path))) {
+    if (make && (made || !made_has(&p->durable, path))) {
         if (place_sync_folder(at) == -1) {
             (void)place_fail(p, "make durable the folder", path, e);
             if (made)
                 (void)unlinkat(at, part, AT_REMOVEDIR);
             return -1;
         }
-        remember_durable(p, path);
+        made_add(&p->durable, path);
     }
     *out = place_steal_fd(&fd);
     return 1;
@@ -172,13 +141,12 @@ void
 place_init(struct place *p, const char *address, int fd)
 {
     *p = (struct place){.address = address, .fd = fd};
-    (void)pthread_mutex_init(&p->lock, NULL);
+    made_init(&p->durable);
 }
 
 void
 place_done(struct place *p)
 {
     fd_close(&p->fd);
-    tdestroy(p->durable, free);
-    (void)pthread_mutex_destroy(&p->lock);
+    made_done(&p->durable);
 }

@@ -13,21 +13,21 @@
 #define STORE_STORE_PLACE_H
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+
+#include "store/store_made.h"
 
 struct err;
 
 enum { PLACE_FOLDER_FLAGS = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
 
 struct place {
-    const char *address;  /* for messages; borrowed */
-    int fd;               /* the folder itself */
-    pthread_mutex_t lock; /* guards `durable` */
+    const char *address; /* for messages; borrowed */
+    int fd;              /* the folder itself */
     /* Folders ("packs/ab") whose entries in their own folders were synced by
-     * us, so that what is put there outlives a power cut; by tsearch(3). */
-    void *durable;
+     * us, so that what is put there outlives a power cut. */
+    struct made durable;
 };
 
 /* The descriptor, which the variable's cleanup then leaves open. */

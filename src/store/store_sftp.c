@@ -19,8 +19,6 @@
  * that were under way on it are tried again.
  */
 #include <poll.h>
-#include <pthread.h>
-#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -384,9 +382,8 @@ sftp_store_close(struct store *st)
     struct sftp_store *s = (struct sftp_store *)st;
 
     sftp_pool_done(&s->pool);
-    tdestroy(s->folders, free);
+    made_done(&s->made);
     sftp_address_done(&s->where);
-    (void)pthread_mutex_destroy(&s->lock);
     free(s);
 }
 
@@ -502,7 +499,7 @@ store_sftp_open_patient(const char *address, bool create,
     s->where = where;
     s->patience = *patience;
     s->root = strcmp(where.path, "/") == 0 ? "" : s->where.path;
-    (void)pthread_mutex_init(&s->lock, NULL);
+    made_init(&s->made);
     sftp_pool_init(&s->pool, &s->where, s->base.address, patience->stall_ms);
     CLEANUP(store_closep) struct store *st = &s->base;
     int there = sftp_store_call(

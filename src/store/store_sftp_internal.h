@@ -4,12 +4,11 @@
 #ifndef STORE_STORE_SFTP_INTERNAL_H
 #define STORE_STORE_SFTP_INTERNAL_H
 
-#include <pthread.h>
-
 #include "store/sftp_address.h"
 #include "store/sftp_pool.h"
 #include "store/sftp_session.h"
 #include "store/store_internal.h"
+#include "store/store_made.h"
 
 enum {
     SFTP_BROKEN = -2,     /* the connection; another may do it */
@@ -24,8 +23,7 @@ struct sftp_store {
     struct cancel *cancel; /* borrowed, or NULL; so are the next two */
     struct rate *up, *down;
     struct sftp_pool pool;
-    pthread_mutex_t lock;
-    void *folders; /* lock; that we know to be there; by tsearch(3) */
+    struct made made;
 };
 
 /* >= 0, -1 with e, or SFTP_BROKEN with e. */

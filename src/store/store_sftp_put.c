@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The writing of store_sftp.c, which says how it is done. */
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,36 +13,6 @@
 enum { TEMP_NAME_LEN = 64 };
 
 /* ---- folders ----------------------------------------------------------- */
-
-static int
-compare(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
-static bool
-is_known(struct sftp_store *s, const char *folder)
-{
-    (void)pthread_mutex_lock(&s->lock);
-    bool known = tfind(folder, &s->folders, compare) != NULL;
-    (void)pthread_mutex_unlock(&s->lock);
-    return known;
-}
-
-static void
-remember(struct sftp_store *s, const char *folder)
-{
-    char *copy = xstrdup(folder);
-
-    (void)pthread_mutex_lock(&s->lock);
-    char **node = tsearch(copy, &s->folders, compare);
-    if (!node)
-        abort(); /* out of memory, as xstrdup does */
-    if (*node == copy)
-        copy = NULL;
-    (void)pthread_mutex_unlock(&s->lock);
-    free(copy);
-}
 
 /* All folders of `name`.  What fails shows when they are used. */
 static int
@@ -179,7 +148,8 @@ add_folders(struct sftp_store *s, struct sftp_new *n, const char *name,
 {
     for (const char *c = strchr(name, '/'); c; c = strchr(c + 1, '/')) {
         CLEANUP(freep) char *folder = xstrndup(name, (size_t)(c - name));
-        if (n->n_folders < SFTP_FOLDERS_MAX && (again || !is_known(s, folder)))
+        if (n->n_folders < SFTP_FOLDERS_MAX &&
+            (again || !made_has(&s->made, folder)))
             n->folders[n->n_folders++] = sftp_store_path(s, folder);
     }
 }
@@ -196,7 +166,7 @@ remember_all(struct sftp_store *s, const char *name)
 {
     for (const char *c = strchr(name, '/'); c; c = strchr(c + 1, '/')) {
         CLEANUP(freep) char *folder = xstrndup(name, (size_t)(c - name));
-        remember(s, folder);
+        made_add(&s->made, folder);
     }
 }
 

@@ -20,6 +20,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "server.h"
+#include "soon.h"
 #include "store/store.h"
 #include "work/cancel.h"
 #include "work/pool.h"
@@ -102,13 +103,6 @@ check_row(void **state)
 }
 
 /* ---- a cancel ------------------------------------------------------------ */
-
-static void
-raise_soon(void *arg)
-{
-    (void)poll(NULL, 0, 300);
-    cancel_raise(arg);
-}
 
 /* Reading from this store takes hours, unless it is cut short. */
 static void

@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "server.h"
+#include "soon.h"
 #include "standin.h"
 #include "work/cancel.h"
 #include "work/pool.h"
@@ -243,13 +244,6 @@ nonsense_for_one_is_survived_by_all(void **state)
 
     (void)state;
     must_all_work(st, read_one);
-}
-
-static void
-raise_soon(void *arg)
-{
-    (void)poll(NULL, 0, 300);
-    cancel_raise(arg);
 }
 
 static void
