@@ -4,13 +4,10 @@ import json
 import shutil
 import subprocess
 
-from harness import Skip
-
 
 def tool(box, *argv, code=0):
     """A program of QEMU's, in the box; its output."""
-    if not shutil.which(argv[0]):
-        raise Skip(f'{argv[0]} is not installed')
+    assert shutil.which(argv[0]), f'{argv[0]} is not installed; run tools/setup'
     done = subprocess.run(argv, cwd=box.dir, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, check=False)
     if code is not None:

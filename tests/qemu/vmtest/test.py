@@ -125,7 +125,7 @@ def _stop(signum, _frame):
 def _require(needs):
     for program in (EMULATOR[0], 'qemu-img', *needs):
         if shutil.which(program) is None and not os.access(program, os.X_OK):
-            skip(f'{program} is not installed; tools/setup does it')
+            raise Failure(f'{program} is not installed; run tools/setup')
 
 
 @contextlib.contextmanager
