@@ -37,8 +37,8 @@ san_env = ASAN_OPTIONS=allocator_may_return_null=1:abort_on_error=1:detect_stack
 	UBSAN_OPTIONS=halt_on_error=1:abort_on_error=1:print_stacktrace=1
 
 export PYTHONDONTWRITEBYTECODE = 1
-# One test more at a time than there are CPUs: there is always one that waits.
-export MESON_TESTTHREADS ?= $(shell expr $$(nproc) + 1)
+# More tests at a time than there are CPUs: a third of their time they wait.
+export MESON_TESTTHREADS ?= $(shell expr $$(nproc) + 2)
 
 # The program only: everything is what check builds, the guest included.
 all: $(BUILD)/build.ninja
