@@ -14,7 +14,6 @@ from test_remote import MIB, Server, ok, s3_keys
 PACK = 32 * MIB
 FLYING = 3 * PACK  # that many packs are sent at once
 TOLD = 64 * MIB  # what is sent is put into the index by such pieces
-SIZE = 400 * MIB
 
 
 class Proxy:
@@ -77,8 +76,8 @@ def whole(box, *args):
     return out.decode()
 
 
-def cut_runs(box, signals):
-    """Import behind a proxy; each run is ended after so many bytes."""
+def cut_runs(box, size, signals):
+    """Import so much behind a proxy; each run is ended after so many bytes."""
     s3_keys(box)
     server = Server(box, 's3server.py')
     proxy = Proxy(int(server.text))
@@ -89,7 +88,7 @@ def cut_runs(box, signals):
     path = box.path('large.raw')
     with open(path, 'wb') as f:
         source = random.Random(3)
-        for _ in range(SIZE // (16 * MIB)):
+        for _ in range(size // (16 * MIB)):
             f.write(source.randbytes(16 * MIB))
     passed = []
     for how, cut in signals:
@@ -110,28 +109,28 @@ def cut_runs(box, signals):
     subprocess.run(['cmp', path, box.path('out/large.raw')], check=True)
     proxy.close()
     print('# sent, MiB: ' + ' + '.join(str(n // MIB) for n in passed) +
-          f' for {SIZE // MIB}; the last run found'
-          f' {(SIZE - s["new_bytes"]) // MIB}', flush=True)
+          f' for {size // MIB}; the last run found'
+          f' {(size - s["new_bytes"]) // MIB}', flush=True)
     return passed, s
 
 
 def test_killed(box):
     """Killed three times: what is sent twice is bounded, whatever the moment"""
-    cuts = 20 * MIB, 240 * MIB, 200 * MIB
-    passed, s = cut_runs(box, [(signal.SIGKILL, cut) for cut in cuts])
+    size, cuts = 320 * MIB, (20 * MIB, 200 * MIB, 80 * MIB)
+    passed, s = cut_runs(box, size, [(signal.SIGKILL, cut) for cut in cuts])
     # A kill loses what is not told of yet: less than a piece, and the packs
     # that are being sent.
     most = sum(min(cut, TOLD + FLYING) for cut in cuts)
-    assert sum(passed) - SIZE < most + 24 * MIB, passed
-    assert s['new_bytes'] < SIZE - (sum(cuts) - most) + 2 * MIB, s
+    assert sum(passed) - size < most + 24 * MIB, passed
+    assert s['new_bytes'] < size - (sum(cuts) - most) + 2 * MIB, s
 
 
 def test_interrupted(box):
     """Ctrl-C: all packs that had arrived are found by the next run"""
-    cut = 210 * MIB
-    passed, s = cut_runs(box, [(signal.SIGINT, cut)])
-    assert sum(passed) - SIZE < FLYING + 8 * MIB, passed
-    assert s['new_bytes'] < SIZE - (cut - FLYING) + 2 * MIB, s
+    size, cut = 288 * MIB, 160 * MIB
+    passed, s = cut_runs(box, size, [(signal.SIGINT, cut)])
+    assert sum(passed) - size < FLYING + 8 * MIB, passed
+    assert s['new_bytes'] < size - (cut - FLYING) + 2 * MIB, s
 
 
 def test_two_hosts(box):
