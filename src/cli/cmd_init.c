@@ -9,6 +9,7 @@
 #include "cli/recoverykey.h"
 #include "cli/secret.h"
 #include "cli/session.h"
+#include "crypto/password.h"
 #include "repo/repo.h"
 #include "store/store.h"
 
@@ -85,8 +86,9 @@ run_init(struct cli *c, struct err *e)
     CLEANUP(secret_wipe) struct secret password = {0};
     CLEANUP(session_done) struct session s = {0};
     const char *address = choose_address(c, e);
+    struct password_cost cost;
 
-    if (!address)
+    if (!address || session_cost(c, &cost, e) == -1)
         return -1;
     int found = session_probe(address, &s, e);
     if (found == -1)
@@ -98,7 +100,7 @@ run_init(struct cli *c, struct err *e)
     }
     if (session_ask(c, address, true, &password, e) == -1 ||
         (!s.store && store_create(address, &s.store, e) == -1) ||
-        repo_init(s.store, password.text, e) == -1)
+        repo_init(s.store, password.text, &cost, e) == -1)
         return -1;
     /* Only what opens again has been made. */
     if (repo_open(s.store, password.text, &s.repo, e) == -1)
@@ -116,6 +118,9 @@ run_init(struct cli *c, struct err *e)
 static const struct option_spec options[] = {
     {"show-recovery-key", 0, NULL,
      "show the recovery key also where stdout is no terminal, and with --json"},
+    {"pbkdf-memory", 0, "SIZE",
+     "memory that trying a password takes, from 8K to 1G (default: "
+     "$VMKEEP_PBKDF_MEMORY, or 64M): more makes it dearer to guess"},
     {NULL, 0, NULL, NULL}};
 
 static const struct example examples[] = {

@@ -10,6 +10,7 @@
 #include "cli/secret.h"
 #include "cli/session.h"
 #include "cli/table.h"
+#include "crypto/password.h"
 #include "repo/keys.h"
 
 enum { SHORT_ID = 8 };
@@ -132,12 +133,14 @@ static int
 run_add(struct cli *c, struct repo *r, struct err *e)
 {
     CLEANUP(secret_wipe) struct secret password = {0};
+    struct password_cost cost;
     struct key_request q = {.ns = args_value(&c->args, "namespace"),
                             .reads = args_has(&c->args, "can-restore"),
-                            .label = args_value(&c->args, "label")};
+                            .label = args_value(&c->args, "label"),
+                            .cost = &cost};
     char id[KEY_ID_LEN + 1];
 
-    if (take_role(c, &q.role, e) == -1)
+    if (take_role(c, &q.role, e) == -1 || session_cost(c, &cost, e) == -1)
         return -1;
     if (q.role == ROLE_OF_RECOVERY && (q.ns || q.reads || q.label))
         return err_set(e, ERR_USAGE,
@@ -182,12 +185,14 @@ static int
 run_change_password(struct cli *c, struct repo *r, struct err *e)
 {
     CLEANUP(secret_wipe) struct secret password = {0};
+    struct password_cost cost;
     char id[KEY_ID_LEN + 1];
     struct err why = {0};
 
-    if (session_ask_new(c, "this key", &password, e) == -1)
+    if (session_cost(c, &cost, e) == -1 ||
+        session_ask_new(c, "this key", &password, e) == -1)
         return -1;
-    int gone = repo_key_change_password(r, password.text, NULL, id, &why, e);
+    int gone = repo_key_change_password(r, password.text, &cost, id, &why, e);
     if (gone == -1)
         return -1;
     if (c->out.json)
@@ -228,12 +233,12 @@ static const struct action {
     int (*run)(struct cli *c, struct repo *r, struct err *e);
 } actions[] = {{"add", 1,
                 " role namespace can-restore label new-password-file "
-                "new-password-command ",
+                "new-password-command pbkdf-memory ",
                 run_add},
                {"list", 1, "", run_list},
                {"remove", 2, "", run_remove},
                {"change-password", 1,
-                " new-password-file new-password-command ",
+                " new-password-file new-password-command pbkdf-memory ",
                 run_change_password},
                {"export", 1, " paper ", run_export}};
 
@@ -248,6 +253,9 @@ static const struct option_spec options[] = {
      "add, change-password: read the new password from FILE"},
     {"new-password-command", 0, "COMMAND",
      "add, change-password: read it from what this shell command prints"},
+    {"pbkdf-memory", 0, "SIZE",
+     "add, change-password: memory that trying the password takes, from 8K to "
+     "1G (default: $VMKEEP_PBKDF_MEMORY, or 64M)"},
     {"paper", 0, NULL, "export: the recovery key, to be printed"},
     {NULL, 0, NULL, NULL}};
 

@@ -6,10 +6,12 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "cli/cli.h"
 #include "cli/env.h"
 #include "cli/secret.h"
 #include "cli/signals.h"
+#include "crypto/password.h"
 #include "repo/repo.h"
 #include "store/store.h"
 #include "work/cancel.h"
@@ -98,6 +100,25 @@ session_ask_new(const struct cli *c, const char *subject, struct secret *out,
         .which = SECRET_NEW};
 
     return secret_get(&ways, out, e);
+}
+
+int
+session_cost(const struct cli *c, struct password_cost *out, struct err *e)
+{
+    const char *option = args_value(&c->args, "pbkdf-memory");
+    const char *text = option ? option : env_get("VMKEEP_PBKDF_MEMORY");
+    uint64_t bytes = 0;
+
+    *out = password_cost_new();
+    if (!text)
+        return 0;
+    if (!text_parse_size(text, &bytes) || bytes >> 10 < PASSWORD_MIN_KIB ||
+        bytes >> 10 > PASSWORD_MAX_KIB)
+        return err_set(e, ERR_USAGE, "%s %s is no size from %dK to %dM",
+                       option ? "--pbkdf-memory" : "VMKEEP_PBKDF_MEMORY", text,
+                       PASSWORD_MIN_KIB, PASSWORD_MAX_KIB >> 10);
+    out->memory_kib = (uint32_t)(bytes >> 10);
+    return 0;
 }
 
 static int

@@ -12,6 +12,7 @@
 struct cancel;
 struct cli;
 struct err;
+struct password_cost;
 struct repo;
 struct repo_door;
 struct secret;
@@ -38,6 +39,10 @@ int session_ask(const struct cli *c, const char *address, bool is_new,
 /* A new password beside it, by the options of cmd_key.c. */
 int session_ask_new(const struct cli *c, const char *subject,
                     struct secret *out, struct err *e);
+
+/* What trying a new password is to cost: as usual, but for --pbkdf-memory or
+ * VMKEEP_PBKDF_MEMORY. */
+int session_cost(const struct cli *c, struct password_cost *out, struct err *e);
 
 /* ERR_NOREPO, ERR_KEY.  To be freed with session_done in any case. */
 int session_open(const struct cli *c, struct session *out, struct err *e);

@@ -44,14 +44,6 @@ refuse_object(void *cookie, const char *name, const struct store_stat *stat,
 }
 
 int
-repo_init(struct store *st, const char *password, struct err *e)
-{
-    struct password_cost cost = password_cost_new();
-
-    return repo_init_at_cost(st, password, &cost, e);
-}
-
-int
 bundle_store(struct store *st, const struct keyring *k, uint8_t role,
              const char *label, const struct bundle_lock *lock, char *out_name,
              struct err *e)
@@ -125,9 +117,10 @@ store_first_keys(struct store *st, const struct keyring *k,
 }
 
 int
-repo_init_at_cost(struct store *st, const char *password,
-                  const struct password_cost *cost, struct err *e)
+repo_init(struct store *st, const char *password,
+          const struct password_cost *cost, struct err *e)
 {
+    const struct password_cost usual = password_cost_new();
     CLEANUP(keyring_done) struct keyring k = {0};
     CLEANUP(buf_done) struct buf config = buf_of(CONFIG_MAX_BYTES);
 
@@ -136,7 +129,7 @@ repo_init_at_cost(struct store *st, const char *password,
     keyring_make(&k);
     /* The config is last: with it there is a repository. */
     if (make_config(&k, &config, e) == -1 ||
-        store_first_keys(st, &k, password, cost, e) == -1 ||
+        store_first_keys(st, &k, password, cost ? cost : &usual, e) == -1 ||
         store_put(st, NAME_CONFIG, config.p, config.len, e) == -1)
         return err_wrap(e, "cannot make a repository");
     return 0;

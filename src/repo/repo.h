@@ -21,6 +21,7 @@ struct buf;
 struct cancel;
 struct err;
 struct manifest;
+struct password_cost;
 struct repo;
 struct store;
 
@@ -28,9 +29,11 @@ enum { REPO_ID_LEN = 32 }; /* hexadecimal digits */
 
 /*
  * Make a repository in the empty store `st`, opened by `password` from then
- * on.  ERR_EXISTS if there is one, or if the place is not empty.
+ * on; trying one takes `cost` (NULL: what is usual today).  ERR_EXISTS if there
+ * is one, or if the place is not empty.
  */
-int repo_init(struct store *st, const char *password, struct err *e);
+int repo_init(struct store *st, const char *password,
+              const struct password_cost *cost, struct err *e);
 
 /*
  * Opening in two steps, for who asks for the password only once there is

@@ -16,7 +16,6 @@ struct index;
 struct location;
 struct bundle_lock;
 struct lost;
-struct password_cost;
 struct relied;
 struct sealer;
 struct seen;
@@ -36,10 +35,6 @@ struct repo {
     struct fetch *fetch;
     char id[REPO_ID_LEN + 1];
 };
-
-/* repo_init, with a password that is more or less costly to try. */
-int repo_init_at_cost(struct store *st, const char *password,
-                      const struct password_cost *cost, struct err *e);
 
 /* Pack `k` as bundle, see that it opens, and store it; `out_name` has
  * NAME_MAX_LEN bytes. */

@@ -336,7 +336,7 @@ fill(struct store *st, const char *dir, double percent)
     struct fill f = {0};
     struct err e = {0};
 
-    must(repo_init_at_cost(st, "bench", &cost, &e), &e);
+    must(repo_init(st, "bench", &cost, &e), &e);
     must(repo_open(st, "bench", &f.r, &e), &e);
     CLEANUP(freep) char *path = xasprintf("%s.names", dir);
     f.names = fopen(path, "we");

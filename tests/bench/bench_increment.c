@@ -316,7 +316,7 @@ open_bench(struct bench *b, const char *folder, bool create)
                 : store_open(folder, &b->st, &e),
          &e);
     if (create)
-        must(repo_init(b->st, "bench", &e), &e);
+        must(repo_init(b->st, "bench", NULL, &e), &e);
     must(repo_open(b->st, "bench", &b->r, &e), &e);
     b->cancel = cancel_new();
     b->start_ns = clock_mono_ns();

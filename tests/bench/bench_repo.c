@@ -162,7 +162,7 @@ main(int argc, char **argv)
     for (int no_verify = 0; no_verify < 2; no_verify++) {
         struct store *st = store_mem_new(NULL);
         struct repo *r = NULL;
-        must(repo_init(st, "bench", &e), &e);
+        must(repo_init(st, "bench", NULL, &e), &e);
         must(repo_open(st, "bench", &r, &e), &e);
         back_up(r, threads, no_verify,
                 no_verify ? "first backup, no verify" : "first backup", p, size,

@@ -192,7 +192,7 @@ open_bench(struct bench *b, const char *image, const char *folder)
     b->fd = open(image, O_RDONLY | O_CLOEXEC);
     must(qcow2_image_open(b->fd, -1, &b->image, &e), &e);
     must(store_create(folder, &b->st, &e), &e);
-    must(repo_init(b->st, "bench", &e), &e);
+    must(repo_init(b->st, "bench", NULL, &e), &e);
     must(repo_open(b->st, "bench", &b->r, &e), &e);
     b->cancel = cancel_new();
 }

@@ -60,6 +60,7 @@ class Box:
         self.dir = tempfile.mkdtemp(prefix='vmkeep-cli-')
         self.env = {'PATH': os.environ['PATH'], 'LC_ALL': 'C.UTF-8',
                     'TZ': 'UTC', 'HOME': self.dir,
+                    'VMKEEP_PBKDF_MEMORY': '1M',  # the password is no secret
                     'VMKEEP_RUNTIME_DIR': os.path.join(self.dir, 'run')}
         for name in ('ASAN_OPTIONS', 'UBSAN_OPTIONS', 'TSAN_OPTIONS'):
             if name in os.environ:

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Keys: who may do what, recovery keys, and that no secret is ever shown."""
+import glob
 import os
 import re
+import struct
 
 from harness import PASSWORD, Machine, Terminal, main, matches, wait_for
 
@@ -314,6 +316,51 @@ def test_usage(box):
                 env={'VMKEEP_NEW_PASSWORD': 'x'})
     assert r.code == 1 and 'none' in r.err
     assert len(keys(box)) == 2
+
+
+def memory_of(repo, ident):
+    """What trying a password on that key takes, in KiB (docs/format/keys.md)."""
+    names = glob.glob(f'{repo}/keys/**/{ident}*', recursive=True)
+    name, = [n for n in names if os.path.isfile(n)]
+    with open(name, 'rb') as f:
+        bundle = f.read()
+    assert bundle[16] == 1, 'not opened by a password'
+    note, = struct.unpack_from('<H', bundle, 18)
+    passes, kib = struct.unpack_from('<II', bundle, 44 + note)
+    assert passes == 3
+    return kib
+
+
+def test_pbkdf_memory(box):
+    """How dear a password is to guess: as usual, by a variable, by an option"""
+    usual = os.path.join(box.dir, 'usual')
+    box.env['VMKEEP_PASSWORD'] = PASSWORD
+    r = box.run('init', usual, env={'VMKEEP_PBKDF_MEMORY': ''})
+    assert r.code == 0, r.err
+    r = box.run('-r', usual, 'key', 'list', '--json')
+    made, = [k['id'] for k in r.json() if k['role'] == 'admin']
+    assert memory_of(usual, made) == 64 << 10
+    repo = box.repository()
+    made, = [i for i, k in keys(box).items() if k['role'] == 'admin']
+    assert memory_of(repo, made) == 1 << 10
+    added = add(box, 'admin', 'another', '--pbkdf-memory', '2M')
+    assert memory_of(repo, added) == 2 << 10
+    r = run_as(box, 'another', 'key', 'change-password', '--pbkdf-memory', '8K',
+               '--new-password-file', box.write('pw', 'third'), '--json')
+    assert r.code == 0, r.err
+    assert memory_of(repo, r.json()['key_id']) == 8
+    assert run_as(box, 'third', 'list').code == 0
+    for size in ('7K', '1025M', '0', 'much', '-1M', ''):
+        for args in (['init', box.path('new')],
+                     ['key', 'add', '--role', 'admin'], ['key', 'change-password']):
+            r = box.run(*args, '--pbkdf-memory', size,
+                        env={'VMKEEP_NEW_PASSWORD': 'x'})
+            assert r.code == 2 and '8K to 1024M' in r.err, (size, args, r.err)
+    assert not os.path.exists(box.path('new'))
+    r = box.run('init', box.path('new'), env={'VMKEEP_PBKDF_MEMORY': '2G'})
+    assert r.code == 2 and 'VMKEEP_PBKDF_MEMORY 2G' in r.err, r.err
+    r = box.run('key', 'list', '--pbkdf-memory', '1M')
+    assert r.code == 2 and '--pbkdf-memory' in r.err, r.err
 
 
 # ---- no secret is shown --------------------------------------------------------

@@ -48,7 +48,8 @@ class Bad(Exception):
 def environment():
     env = {'PATH': os.environ['PATH'], 'LC_ALL': 'C.UTF-8', 'TZ': 'UTC',
            'HOME': HOME + '/home', 'VMKEEP_RUNTIME_DIR': HOME + '/run',
-           'VMKEEP_PASSWORD': PASSWORD, 'VMKEEP_NEW_PASSWORD': 'new'}
+           'VMKEEP_PASSWORD': PASSWORD, 'VMKEEP_NEW_PASSWORD': 'new',
+           'VMKEEP_PBKDF_MEMORY': '1M'}
     for name in ('ASAN_OPTIONS', 'UBSAN_OPTIONS', 'TSAN_OPTIONS'):
         if name in os.environ:
             env[name] = os.environ[name]

@@ -63,6 +63,7 @@ class Vmkeep:
                     if not k.startswith('VMKEEP')}
         self.env.update(VMKEEP_REPOSITORY=self.repository,
                         VMKEEP_PASSWORD=password,
+                        VMKEEP_PBKDF_MEMORY='1M',  # which is no secret
                         HOME=folder, XDG_CACHE_HOME=folder + '/cache',
                         XDG_STATE_HOME=folder + '/state',
                         XDG_RUNTIME_DIR=folder + '/run',

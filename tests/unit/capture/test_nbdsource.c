@@ -99,7 +99,7 @@ set_up(void **state)
     make_image(b->image);
     b->store = store_mem_new(NULL);
     b->cancel = cancel_new();
-    assert_int_equal(repo_init(b->store, "x", &e), 0);
+    assert_int_equal(repo_init(b->store, "x", NULL, &e), 0);
     assert_int_equal(repo_open(b->store, "x", &b->repo, &e), 0);
     assert_int_equal(backup_begin(b->repo, &few, b->cancel, &b->backup, &e), 0);
     *state = b;

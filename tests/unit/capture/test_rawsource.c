@@ -46,7 +46,7 @@ set_up(void **state)
     assert_int_not_equal(b->fd, -1);
     b->store = store_mem_new(NULL);
     b->cancel = cancel_new();
-    assert_int_equal(repo_init(b->store, "x", &e), 0);
+    assert_int_equal(repo_init(b->store, "x", NULL, &e), 0);
     assert_int_equal(repo_open(b->store, "x", &b->repo, &e), 0);
     assert_int_equal(backup_begin(b->repo, NULL, b->cancel, &b->backup, &e), 0);
     *state = b;

@@ -37,7 +37,7 @@ cheap_init(struct store *st, struct err *e)
     const struct password_cost cost = {.passes = 1,
                                        .memory_kib = PASSWORD_MIN_KIB};
 
-    return repo_init_at_cost(st, PASSWORD, &cost, e);
+    return repo_init(st, PASSWORD, &cost, e);
 }
 
 static inline void

@@ -33,9 +33,9 @@ init_refuses_a_place_in_use(void **state)
     struct fixture *f = *state;
     struct store *st = store_mem_new(NULL);
 
-    assert_fails(repo_init(f->st, PASSWORD, e), ERR_EXISTS, "already");
+    assert_fails(repo_init(f->st, PASSWORD, NULL, e), ERR_EXISTS, "already");
     assert_ok(store_put(st, "holiday/1.jpg", "x", 1, e));
-    assert_fails(repo_init(st, PASSWORD, e), ERR_EXISTS, "holiday/1.jpg");
+    assert_fails(repo_init(st, PASSWORD, NULL, e), ERR_EXISTS, "holiday/1.jpg");
     assert_int_equal(usage_of(st, "").objects, 1);
     store_close(st);
 }
@@ -47,7 +47,7 @@ init_asks_for_a_costly_password(void **state)
     struct repo *r = NULL;
 
     (void)state;
-    assert_ok(repo_init(st, PASSWORD, e));
+    assert_ok(repo_init(st, PASSWORD, NULL, e));
     assert_ok(repo_open(st, PASSWORD, &r, e));
     repo_close(r);
     store_close(st);
@@ -59,7 +59,7 @@ init_needs_a_password(void **state)
     struct store *st = store_mem_new(NULL);
 
     (void)state;
-    assert_fails(repo_init(st, "", e), ERR_USAGE, "password");
+    assert_fails(repo_init(st, "", NULL, e), ERR_USAGE, "password");
     assert_int_equal(usage_of(st, "").objects, 0);
     store_close(st);
 }

@@ -73,6 +73,7 @@ int
 main(int argc, char **argv)
 {
     enum { DISK = (1100 << 20) + 5000, RAM = 3 << 20 };
+    struct password_cost cost = password_cost_new();
     struct err e = {0};
     struct store *st = NULL;
     struct repo *r = NULL;
@@ -82,7 +83,8 @@ main(int argc, char **argv)
     if (argc != 2)
         return 2;
     must(store_create(argv[1], &st, &e), &e);
-    must(repo_init(st, PASSWORD, &e), &e);
+    cost.memory_kib = 1 << 10;
+    must(repo_init(st, PASSWORD, &cost, &e), &e);
     must(repo_open(st, PASSWORD, &r, &e), &e);
     fill_random(p, 9 * MIB, 1);
     fill_random(p + 20 * MIB + 8 * KIB, 100 * KIB, 2);
