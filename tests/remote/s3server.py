@@ -38,6 +38,14 @@ ONE = bytes((i * 7 + i // 256) % 256 for i in range(1000))
 PATIENCE_S = 20
 
 
+def stored(body, headers=()):
+    """An object: its bytes, when it came, and what is said of it."""
+    said = {n: v for n, v in dict(headers).items()
+            if n.lower().startswith('x-amz-meta-')}
+    said['ETag'] = '"%s"' % hashlib.md5(body).hexdigest()
+    return body, time.time(), said
+
+
 class Bucket:
     def __init__(self, name):
         self.name, self.lock = name, threading.Lock()
@@ -45,12 +53,11 @@ class Bucket:
         self.kind, times = match[1], match[2]
         self.left = int(times) if times else None
         self.objects = {}
-        now = time.time()
         if self.kind != 'fine' and not name.startswith('none'):
-            self.objects['a/one'] = (ONE, now, {})
-            self.objects['a/two'] = (b'two', now, {})
+            self.objects['a/one'] = stored(ONE)
+            self.objects['a/two'] = stored(b'two')
             for i in range(3):
-                self.objects[f'b/{i}'] = (b'x' * i, now, {})
+                self.objects[f'b/{i}'] = stored(b'x' * i)
 
     def misbehaves(self):
         with self.lock:
@@ -221,10 +228,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_DELETE = answer
 
     def head_of(self, key):
-        data, when, meta = self.bucket.objects[key]
+        _, when, said = self.bucket.objects[key]
         return {'Last-Modified': email.utils.formatdate(when, usegmt=True),
-                'ETag': '"%s"' % hashlib.md5(data).hexdigest(),
-                'Accept-Ranges': 'bytes', **meta}
+                'Accept-Ranges': 'bytes', **said}
 
     def do_head(self, _):
         if self.key not in self.bucket.objects:
@@ -257,9 +263,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     self.key in self.bucket.objects:
                 status, text = 412, error('PreconditionFailed')
             else:
-                meta = {n: v for n, v in self.headers.items()
-                        if n.lower().startswith('x-amz-meta-')}
-                self.bucket.objects[self.key] = (body, time.time(), meta)
+                self.bucket.objects[self.key] = stored(body, self.headers)
                 status, text = 200, b''
         self.reply(status, text)
 
@@ -378,22 +382,18 @@ def part(first, last, size, data, code=206, length=None):
 
 def lost(h, body):
     """Done, but nobody is told."""
-    h.bucket.objects[h.key] = (body, time.time(), {
-        n: v for n, v in h.headers.items()
-        if n.lower().startswith('x-amz-meta-')})
+    h.bucket.objects[h.key] = stored(body, h.headers)
     h.abort()
 
 
 def lost_half(h, body):
-    h.bucket.objects[h.key] = (body[:len(body) // 2], time.time(), {
-        n: v for n, v in h.headers.items()
-        if n.lower().startswith('x-amz-meta-')})
+    h.bucket.objects[h.key] = stored(body[:len(body) // 2], h.headers)
     h.abort()
 
 
 def overtaken(h, body):
     """Another host's object of this name comes first."""
-    h.bucket.objects[h.key] = (b'other', time.time(), {})
+    h.bucket.objects[h.key] = stored(b'other')
     h.reply(412, error('PreconditionFailed'))
 
 
