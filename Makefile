@@ -65,7 +65,7 @@ check-tsan: setup
 	@$(san_env) tools/run-tests -C $(BUILD)-tsan --slow 10 $(suites) $(no_slow)
 
 check-heavy: check-asan check-tsan fuzz
-	VMTEST_STEP=1 VMTEST_ROUNDS=20 \
+	VMTEST_STEP=1 VMTEST_ROUNDS=20 VMTEST_MOST=256 \
 		tools/run-tests -C $(BUILD) --slow 6 --suite system
 	VMKEEP_ALL_FAULTS=1 VMKEEP_ALL_BITS=1 SOAK_SECONDS=$(SOAK_SECONDS) \
 		VMKEEP_PROTOCOL_SCHEDULES=20000 \

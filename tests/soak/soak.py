@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Many processes on one repository for SOAK_SECONDS (20), all at once.
+"""Many processes on one repository for SOAK_SECONDS (10), all at once.
 
 8 writers import images that change, and share content with each other and with
 what was forgotten long ago; 2 maintainers forget and prune, with times of the
@@ -27,7 +27,7 @@ import time
 
 from harness import PASSWORD, VMKEEP, main
 
-SECONDS = float(os.environ.get('SOAK_SECONDS') or 20)
+SECONDS = float(os.environ.get('SOAK_SECONDS') or 10)
 SEED = int(os.environ.get('SOAK_SEED') or random.randrange(1 << 32))
 WRITERS, MAINTAINERS, HOSTS = 8, 2, 2
 LEASE, VISIBILITY, WINDOW, GRACE, AGE = 2, 1, 1, 6, 1  # seconds

@@ -28,7 +28,9 @@ class Qmp:
         self.events = []  # dicts, oldest first
         self.sock.settimeout(timeout)
         self.sock.connect(path)
-        self.version = self._message()['QMP']['version']['qemu']
+        while 'event' in (greeting := self._message()):
+            self.events.append(greeting)  # QEMU may be so early with it
+        self.version = greeting['QMP']['version']['qemu']
         self.run('qmp_capabilities')
 
     def close(self):

@@ -13,7 +13,7 @@
 #include "cast.h"
 
 enum { WRITERS = 3, GCS = 2, CAST = WRITERS + 1 + GCS };
-enum { STEPS = 3000, SCHEDULES = 1000 };
+enum { STEPS = 2000, SCHEDULES = 1000 };
 
 /* Was data lost? */
 static bool
