@@ -8,8 +8,11 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/text.h"
+#include "cli/env.h"
 #include "cli/help.h"
 #include "cli/signals.h"
+#include "qemu/qmp.h"
 #include "work/rate.h"
 
 static void
@@ -56,6 +59,25 @@ take_rates(struct cli *c, struct err *e)
     return down ? rate_parse(down, "--limit-download", &c->download, e) : 0;
 }
 
+/* How long QEMU's monitor may be silent. */
+static int
+take_patience(struct err *e)
+{
+    enum { MOST_S = 3600 };
+    const char *text = env_get("VMKEEP_QMP_TIMEOUT");
+    uint64_t s = 0;
+
+    if (!text)
+        return 0;
+    if (!text_parse_u64(text, &s) || s == 0 || s > MOST_S)
+        return err_set(
+            e, ERR_USAGE,
+            "VMKEEP_QMP_TIMEOUT %s is no number of seconds (1 to %d)", text,
+            MOST_S);
+    qmp_set_usual_timeout_ms(s * 1000);
+    return 0;
+}
+
 static void
 tell_rate(const char *which, struct rate *r)
 {
@@ -85,7 +107,7 @@ run(struct cli *c, int argc, char **argv, struct err *e)
                        "this version reads no configuration file; name the "
                        "repository by -r or VMKEEP_REPOSITORY instead of "
                        "--config");
-    if (take_rates(c, e) == -1)
+    if (take_rates(c, e) == -1 || take_patience(e) == -1)
         return -1;
     int outcome = c->args.command->run(c, e);
     tell_rate("upload", c->upload);

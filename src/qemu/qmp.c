@@ -63,6 +63,14 @@ drop_pending(struct qmp *q, struct pending *p)
 
 /* ---- life ------------------------------------------------------------- */
 
+static uint64_t usual_timeout_ms = QMP_TIMEOUT_MS;
+
+void
+qmp_set_usual_timeout_ms(uint64_t ms)
+{
+    usual_timeout_ms = ms;
+}
+
 struct qmp *
 qmp_new(int fd, const char *name)
 {
@@ -70,7 +78,7 @@ qmp_new(int fd, const char *name)
 
     q->fd = fd;
     q->name = xstrdup(name);
-    q->timeout_ms = QMP_TIMEOUT_MS;
+    q->timeout_ms = usual_timeout_ms;
     jsonframe_init(&q->frame, QMP_MESSAGE_MAX);
     eventlist_init(&q->events);
     (void)snprintf(q->id_prefix, sizeof(q->id_prefix), "vk%016llx-",
@@ -121,7 +129,27 @@ qmp_set_timeout_ms(struct qmp *q, uint64_t ms)
     q->timeout_ms = ms;
 }
 
+void
+qmp_usual_timeout(struct qmp *q)
+{
+    q->timeout_ms = usual_timeout_ms;
+}
+
 /* ---- errors ----------------------------------------------------------- */
+
+static int
+no_answer(const struct qmp *q, struct err *e)
+{
+    unsigned long long ms = q->timeout_ms;
+
+    (void)err_set(e, ERR_TIMEOUT, "QEMU has not answered for %llu ms", ms);
+    if (ms != usual_timeout_ms)
+        return -1;
+    return err_hint(e,
+                    "where it is so busy, VMKEEP_QMP_TIMEOUT=%llu waits for "
+                    "more seconds",
+                    6 * ms / 1000);
+}
 
 /* From now on every call fails with this error.  Returns -1. */
 int
@@ -446,8 +474,7 @@ await_reply(struct qmp *q, const struct pending *p, struct err *e)
     while (!p->reply) {
         int rc = deadline_passed(d) ? 0 : qmp_step(q, d, e);
         if (rc == 0)
-            (void)err_set(e, ERR_TIMEOUT, "QEMU has not answered for %llu ms",
-                          (unsigned long long)q->timeout_ms);
+            (void)no_answer(q, e);
         if (rc != 1)
             return qmp_break(q, e);
     }

@@ -68,8 +68,12 @@ void qmp_closep(struct qmp **q);
 int qmp_fd(const struct qmp *q);
 const struct qmp_version *qmp_version(const struct qmp *q);
 
-/* The deadline of each later wait for a reply, QMP_TIMEOUT_MS at first. */
+/* The deadline of each later wait for a reply, at first the usual one. */
 void qmp_set_timeout_ms(struct qmp *q, uint64_t ms);
+void qmp_usual_timeout(struct qmp *q);
+/* What is usual in this process: QMP_TIMEOUT_MS, or this from now on, where
+ * QEMU is known to be slow.  To be called before there are threads. */
+void qmp_set_usual_timeout_ms(uint64_t ms);
 
 /*
  * Run a command and wait for its reply.  `args` (an object, or NULL) is taken.

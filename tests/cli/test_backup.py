@@ -7,6 +7,8 @@ import os
 import random
 import shutil
 import signal
+import socket
+import threading
 
 from harness import Machine, Skip, Terminal, main, matches, under_way
 
@@ -389,6 +391,44 @@ def test_progress_and_interruption(box):
     left = os.listdir(box.path('out')) if os.path.exists(box.path('out')) else []
     assert all(name.endswith('.partial') for name in left), left
     assert os.path.isdir(repo)
+
+
+class Silent:
+    """A monitor that greets, and answers nothing but the negotiation."""
+
+    def __init__(self, path):
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen()
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        version = {'qemu': {'major': 7, 'minor': 2, 'micro': 0}, 'package': ''}
+        while True:
+            peer, _ = self.listener.accept()
+            with peer, peer.makefile('rwb', buffering=0) as f:
+                say(f, {'QMP': {'version': version, 'capabilities': []}})
+                for line in f:
+                    asked = json.loads(line.lstrip(b'\xff'))
+                    if asked['execute'] == 'qmp_capabilities':
+                        say(f, {'return': {}, 'id': asked.get('id')})
+
+
+def say(f, message):
+    f.write(json.dumps(message).encode() + b'\n')
+
+
+def test_qmp_timeout(box):
+    """How long a monitor may be silent"""
+    box.repository()
+    path = box.path('silent')
+    Silent(path)
+    r = box.run('backup', '--qmp', path, env={'VMKEEP_QMP_TIMEOUT': '1'})
+    assert r.code != 0 and 'has not answered for 1000 ms' in r.err, r.err
+    assert 'VMKEEP_QMP_TIMEOUT=6' in r.err, r.err
+    for seconds in ('0', '3601', 'long', '-1', '1.5'):
+        r = box.run('list', env={'VMKEEP_QMP_TIMEOUT': seconds})
+        assert r.code == 2 and 'VMKEEP_QMP_TIMEOUT ' + seconds in r.err, r.err
 
 
 main()

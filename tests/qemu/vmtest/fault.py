@@ -20,12 +20,14 @@ FIRST_PULL = b'"block-export-add"'  # the guest runs again, its disks are armed
 
 class Held:
     """A backup that stands still before it sends the first command with `word`
-    in it, until it is released; for less than vmkeep waits for an answer.
+    in it, until it is released; for less than vmkeep waits for an answer, which
+    is long, as what happens meanwhile takes its time on a busy host.
 
     What it talks to is in the place of the guest's own socket meanwhile, or as a
     `relay` beside it, from where nothing leads to QEMU's process."""
 
     on_reply = None
+    qmp_timeout_s = 90
 
     def __init__(self, setting, word, *options, relay=False, after=None):
         self.setting = setting
@@ -41,8 +43,10 @@ class Held:
             os.rename(real, self.moved)
         self.proxy = Proxy(self.socket, self.moved or real, self._look,
                            self.on_reply)
-        self.running = setting.vmkeep.start('--json', 'backup', '--qmp',
-                                            self.socket, *options)
+        self.running = setting.vmkeep.start(
+            '--json', 'backup', '--qmp', self.socket, *options,
+            env={**setting.vmkeep.env,
+                 'VMKEEP_QMP_TIMEOUT': str(self.qmp_timeout_s)})
         self.status = self.out = self.err = None
 
     def _look(self, _number, line):
@@ -104,6 +108,8 @@ class Garbled(Held):
     From the first command with `word` in it (a number: from that command) on,
     answer(reply) says what is heard in place of each reply, event or greeting,
     until `heal` is called or it has returned None."""
+
+    qmp_timeout_s = 10
 
     def __init__(self, setting, word, answer, *options):
         self.answer = answer

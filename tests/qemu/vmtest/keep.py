@@ -72,8 +72,9 @@ class Vmkeep:
 
     def start(self, *argv, **options):
         """A Popen of it that is under way."""
+        options.setdefault('env', self.env)
         return process.start([*self.within, self.program, *argv],
-                             env=self.env, cwd=self.folder, stdout=subprocess.PIPE,
+                             cwd=self.folder, stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, text=True, **options)
 
     def run(self, *argv, status=0, timeout=600):
