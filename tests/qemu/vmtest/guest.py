@@ -19,7 +19,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 # For the witness of a guest that only has to notice if it is harmed: it rests
 # between its steps, so that what is tested has the CPU, and says more often how
 # far it is, so that nobody waits for that.
-CALM = 'witness.pace=25 witness.report=250'
+CALM = 'witness.pace=60 witness.report=250'
 EMULATOR = shlex.split(os.environ.get('VMTEST_QEMU', 'qemu-system-x86_64'))
 
 
