@@ -2,7 +2,6 @@
 """A guest with qemu-ga in it, and what can be between that and vmkeep."""
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -90,7 +89,7 @@ class Agent:
 
     def _written(self):
         with open(self.path, 'rb') as f:
-            return hashlib.blake2b(f.read(32 << 20)).digest()
+            return f.read(32 << 20)
 
 
 class AgentRelay:
