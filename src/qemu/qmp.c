@@ -145,10 +145,8 @@ no_answer(const struct qmp *q, struct err *e)
     (void)err_set(e, ERR_TIMEOUT, "QEMU has not answered for %llu ms", ms);
     if (ms != usual_timeout_ms)
         return -1;
-    return err_hint(e,
-                    "where it is so busy, VMKEEP_QMP_TIMEOUT=%llu waits for "
-                    "more seconds",
-                    6 * ms / 1000);
+    return err_hint(e, "if it is only busy, VMKEEP_QMP_TIMEOUT gives it more "
+                       "seconds");
 }
 
 /* From now on every call fails with this error.  Returns -1. */

@@ -425,7 +425,7 @@ def test_qmp_timeout(box):
     Silent(path)
     r = box.run('backup', '--qmp', path, env={'VMKEEP_QMP_TIMEOUT': '1'})
     assert r.code != 0 and 'has not answered for 1000 ms' in r.err, r.err
-    assert 'VMKEEP_QMP_TIMEOUT=6' in r.err, r.err
+    assert 'VMKEEP_QMP_TIMEOUT gives' in r.err, r.err
     for seconds in ('0', '3601', 'long', '-1', '1.5'):
         r = box.run('list', env={'VMKEEP_QMP_TIMEOUT': seconds})
         assert r.code == 2 and 'VMKEEP_QMP_TIMEOUT ' + seconds in r.err, r.err
