@@ -68,9 +68,10 @@ check-heavy: check-asan check-tsan fuzz
 	VMTEST_STEP=1 VMTEST_ROUNDS=20 VMTEST_MOST=256 \
 		tools/run-tests -C $(BUILD) --slow 6 --suite system
 	VMKEEP_ALL_FAULTS=1 VMKEEP_ALL_BITS=1 SOAK_SECONDS=$(SOAK_SECONDS) \
-		VMKEEP_PROTOCOL_SCHEDULES=20000 \
+		VMKEEP_PROTOCOL_SCHEDULES=20000 VMKEEP_TEST_ROUNDS=20 \
 		tools/run-tests -C $(BUILD) --slow 20 \
-		sweep jobfaults repair protocol fault_program soak cli_cluster
+		sweep jobfaults repair protocol volume_base fault_program soak \
+		cli_cluster
 
 check-versions: setup $(BUILD)/build.ninja
 	tools/setup versions

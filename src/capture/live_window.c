@@ -238,7 +238,7 @@ live_window(struct live *l, struct err *e)
         return -1;
     live_progress(l, "pause", "");
     int rc = pause_and_resume(l, &lap, e);
-    qmp_usual_timeout(l->qmp);
+    qmp_reset_timeout(l->qmp);
     if (rc == -1)
         return -1;
     l->intent->window_open = false;

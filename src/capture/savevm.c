@@ -308,7 +308,7 @@ savevm_window(struct live *l, struct err *e)
     l->instant_ns = clock_wall_ns();
     qmp_set_timeout_ms(l->qmp, SNAPSHOT_PATIENCE_MS);
     int rc = take_snapshots(l, e);
-    qmp_usual_timeout(l->qmp);
+    qmp_reset_timeout(l->qmp);
     if (rc == -1)
         return err_wrap(e, "machine %s cannot be captured by savevm",
                         l->machine->name);

@@ -228,7 +228,7 @@ snapshot_remove(struct qmp *q, const struct intent *in, struct err *e)
         rc = resume_if_stuck(q, in, e);
     if (rc == 0)
         rc = delete_snapshot(q, in, e);
-    qmp_usual_timeout(q);
+    qmp_reset_timeout(q);
     return rc == 0 ? 0 : err_wrap(e, "snapshot %s", in->snapshot);
 }
 

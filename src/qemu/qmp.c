@@ -130,7 +130,7 @@ qmp_set_timeout_ms(struct qmp *q, uint64_t ms)
 }
 
 void
-qmp_usual_timeout(struct qmp *q)
+qmp_reset_timeout(struct qmp *q)
 {
     q->timeout_ms = usual_timeout_ms;
 }

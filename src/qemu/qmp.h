@@ -68,9 +68,10 @@ void qmp_closep(struct qmp **q);
 int qmp_fd(const struct qmp *q);
 const struct qmp_version *qmp_version(const struct qmp *q);
 
-/* The deadline of each later wait for a reply, at first the usual one. */
+/* The deadline of each later wait for a reply; at first, and after a reset, the
+ * usual one. */
 void qmp_set_timeout_ms(struct qmp *q, uint64_t ms);
-void qmp_usual_timeout(struct qmp *q);
+void qmp_reset_timeout(struct qmp *q);
 /* What is usual in this process: QMP_TIMEOUT_MS, or this from now on, where
  * QEMU is known to be slow.  To be called before there are threads. */
 void qmp_set_usual_timeout_ms(uint64_t ms);

@@ -8,9 +8,9 @@ import time
 
 from vmtest.process import Timeout
 
-# One "witness seq=" line.  at: host's monotonic clock when it arrived.
+# One "witness seq=" line.
 Report = collections.namedtuple(
-    'Report', 'at seq gap_ms stopped_ms mismatches ioerrors')
+    'Report', 'seq gap_ms stopped_ms mismatches ioerrors')
 
 _REPORT = re.compile(r'witness seq=(\d+) max_gap_ms=([\d.]+)'
                      r'(?: stopped_ms=(-?[\d.]+))?'
@@ -55,7 +55,7 @@ class Console:
         if found:
             seq, gap, stopped, mismatches, ioerrors = found.groups()
             self.reports.append(Report(
-                now, int(seq), float(gap), float(stopped or 0),
+                int(seq), float(gap), float(stopped or 0),
                 int(mismatches or 0), int(ioerrors or 0)))
 
     def wait(self, condition, what, timeout=180):
@@ -95,8 +95,3 @@ class Console:
                 raise AssertionError(
                     f'the witness went from step {older.seq} to {newer.seq}')
         return new
-
-    def steps_per_second(self):
-        """Over all reports."""
-        first, last = self.reports[0], self.reports[-1]
-        return (last.seq - first.seq) / (last.at - first.at)

@@ -21,10 +21,19 @@ play_well(struct fake *f)
         fake_reply(f, "return", "{\"heard\": true}");
 }
 
+/* QEMU sends events from when a client is there, and greets a little later. */
+static void
+play_early_event(struct fake *f)
+{
+    fake_say(f, "{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, "
+                "\"event\": \"RESUME\"}\r\n");
+    play_well(f);
+}
+
 static void
 test_greeting(void **state)
 {
-    struct fake *f = fake_start(play_well);
+    struct fake *f = fake_start(play_early_event);
     struct qmp *q = NULL;
     struct err e = {0};
 
